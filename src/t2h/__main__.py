@@ -1,0 +1,7 @@
+"""`python -m t2h` is `t2h`."""
+
+import sys
+
+from t2h.cli import main
+
+sys.exit(main())

@@ -1,0 +1,57 @@
+"""The command line: `t2h VERB ...`. Each verb is one file with a dataclass `Args` and a function `run(args)`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from t2h.errors import UserError, unknown_name
+from t2h.version import __version__
+
+VERBS = {
+    "demo": "train DDPM and T2H on long-tailed digits, sample, judge, and make a page to look at",
+    "inspect": "look at data: the class table, head to tail, and a plot of it",
+    "train": "train a class-conditional diffusion model on long-tailed images",
+    "sample": "draw images of chosen classes from a run",
+    "reference": "make a reference file (statistics, features, counts) from real images",
+    "evaluate": "judge samples or a run against a reference",
+    "compare": "put results side by side, and say where their protocols differ",
+    "report": "make one HTML page of runs and results",
+    "convert": "turn official checkpoints into pipeline folders",
+}
+
+
+def _usage() -> str:
+    width = max(map(len, VERBS))
+    lines = "\n".join(f"  {verb:<{width}}  {what}" for verb, what in VERBS.items())
+    return (
+        "usage: t2h VERB [OPTIONS]\n\n"
+        "Train, sample and judge class-conditional diffusion models on long-tailed image data.\n\n"
+        f"{lines}\n\n"
+        "`t2h VERB --help` shows the options of a verb; `t2h --version` the version."
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status. A user's mistake prints one line and returns 2."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0
+    if args[0] in ("-V", "--version"):
+        print(__version__)
+        return 0
+    try:
+        if args[0] not in VERBS:
+            raise unknown_name("verb", args[0], VERBS)
+        return importlib.import_module(f"t2h.cli.{args[0]}").main(args[1:]) or 0
+    except (UserError, OSError) as error:
+        if os.environ.get("T2H_TRACEBACK"):
+            raise
+        print(f"t2h: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("t2h: interrupted", file=sys.stderr)
+        return 130

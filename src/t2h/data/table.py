@@ -1,0 +1,104 @@
+"""What every image source yields: images, labels and class names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from t2h.errors import UserError
+
+
+@runtime_checkable
+class Images(Protocol):
+    """Images that can be indexed by an array of positions: a uint8 array (N, C, H, W), or a lazy reader of that shape."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+
+    def __getitem__(self, index: Int[np.ndarray, " n"], /) -> UInt8[np.ndarray, "n c h w"]:
+        """The images at these positions, decoded."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTable:
+    """Labelled images, before anything random has happened to them.
+
+    Args:
+        images: uint8 (N, C, H, W); C is 1 (grey) or 3 (RGB). An array, a memory map or a lazy reader (`Images`).
+        labels: int64 (N,), from 0 to K-1. A class may be empty: it keeps its index.
+        class_names: the K names, in the order of the labels.
+        split: which part of the data set this is ("train", "test", ...).
+        name: what the data set is called in results and titles.
+
+    Raises:
+        UserError: if the shapes disagree or a label is outside 0 ... K-1.
+    """
+
+    images: Images
+    labels: Int[np.ndarray, " n"]
+    class_names: tuple[str, ...]
+    split: str = "train"
+    name: str = "images"
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.images.shape)
+        if len(shape) != 4 or shape[1] not in (1, 3):
+            raise UserError(f"{self.name}: images have shape {shape}; (N, C, H, W) with C = 1 or 3 is needed.")
+        if shape[0] != len(self.labels):
+            raise UserError(f"{self.name}: {shape[0]} images but {len(self.labels)} labels; give one label per image.")
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
+            raise UserError(
+                f"{self.name}: labels run from {self.labels.min()} to {self.labels.max()}; "
+                f"with {self.num_classes} class names they must lie in 0 ... {self.num_classes - 1}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        """K, empty classes included."""
+        return len(self.class_names)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for RGB."""
+        return int(self.images.shape[1])
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.images.shape[2]), int(self.images.shape[3])
+
+    @property
+    def class_counts(self) -> Int[np.ndarray, " k"]:
+        """Number of images of each class, int64 (K,)."""
+        return np.bincount(self.labels, minlength=self.num_classes).astype(np.int64)
+
+    def select(self, indices: Int[np.ndarray, " m"] | Sequence[int]) -> ImageTable:
+        """The table of these rows, in this order; all classes keep their index."""
+        index = np.asarray(indices, dtype=np.int64)
+        return replace(self, images=_rows(self.images, index), labels=self.labels[index])
+
+
+class _Rows:
+    """Some rows of a lazy reader, still lazy."""
+
+    def __init__(self, images: Images, index: np.ndarray) -> None:
+        self.images, self.index = images, index
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.index), *self.images.shape[1:])
+
+    def __getitem__(self, index: np.ndarray) -> np.ndarray:
+        return self.images[self.index[index]]
+
+
+def _rows(images: Images, index: np.ndarray) -> Images:
+    return images[index] if type(images) is np.ndarray else _Rows(images, index)

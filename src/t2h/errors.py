@@ -1,0 +1,21 @@
+"""The error that a user can mend, and small helpers to word one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave. Its one line says what was given, what is allowed and what to do.
+
+    The command line prints it without a traceback; everything else that is raised is a defect of ours.
+    """
+
+
+def unknown_name(kind: str, given: object, allowed: Iterable[str]) -> UserError:
+    """The error for a name that is not one of ``allowed``, with the nearest one, if any is near."""
+    names = list(allowed)
+    near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return UserError(f"unknown {kind} {given!r}{hint} Allowed: {', '.join(names)}.")
