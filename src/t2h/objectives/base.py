@@ -218,7 +218,7 @@ class NoiseRegression(Objective):
     def forward(self, denoiser: Denoiser, batch: NoisedBatch) -> dict[str, Tensor]:
         """The squared error as "mse", then each regulariser's term under its name."""
         regularisers: list[Regulariser] = list(self.regularisers)  # type: ignore[arg-type]
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(batch.x0.device.type, enabled=False):
             target = self.target(batch)
         if any(regulariser.needs_bottleneck for regulariser in regularisers):
             prediction = Prediction(*denoiser.with_bottleneck(batch.xt, batch.t, batch.label))  # type: ignore[attr-defined]

@@ -96,6 +96,7 @@ class OrientedCalibration(Target):
         UserError: for an unknown direction, dropped_target or estimate, or an empty time window.
     """
 
+    class_counts: Tensor
     counted: Tensor
 
     def __init__(
@@ -126,7 +127,7 @@ class OrientedCalibration(Target):
         self.dropped_target, self.estimate = dropped_target, estimate
         self.count = count
         self.register_buffer("class_counts", class_counts, persistent=False)
-        self.register_buffer("counted", torch.zeros(3, BINS, dtype=torch.float64))  # all, within class, across classes
+        self.register_buffer("counted", torch.zeros(3, BINS))  # all, within class, across classes
 
     def forward(self, batch: NoisedBatch) -> Float[Tensor, "b c h w"]:
         """ε̂ (B, C, H, W)."""
@@ -147,14 +148,14 @@ class OrientedCalibration(Target):
         if self.count:
             self._count(batch, mass, own)
         # (x_t - √ᾱ_t x̂_0)/√(1-ᾱ_t), written so that it is exactly ε where nothing was transferred
-        sigma = self.schedule.sigma(batch.t).to(batch.x0.dtype).reshape(-1, 1, 1, 1)
+        sigma = self.schedule.sigma(batch.t, batch.x0.dtype).reshape(-1, 1, 1, 1)
         return batch.eps + (batch.x0 - x0_hat) / sigma
 
     def _log_prior(self, reference_y: Int[Tensor, " n"]) -> Float[Tensor, " n"] | None:
         if self.beta is None:
             return None
-        counts = self.class_counts.double()
-        return self.beta * (counts / counts.sum()).log()[reference_y]
+        q = self.class_counts / self.class_counts.sum()
+        return self.beta * q.log()[reference_y]
 
     def _gate(self, batch: NoisedBatch) -> Bool[Tensor, "b n"]:
         """Which references each sample may aim at; whatever it may not, it stays at itself."""
@@ -179,7 +180,7 @@ class OrientedCalibration(Target):
 
     def _count(self, batch: NoisedBatch, mass: Float[Tensor, "b n"], own: Int[Tensor, " b"]) -> None:
         """Add this batch to the shares; stays on the device."""
-        others = mass.scatter(1, own.unsqueeze(1), 0.0).double()
+        others = mass.scatter(1, own.unsqueeze(1), 0.0)
         same_class = batch.y.unsqueeze(1) == batch.reference_y.unsqueeze(0)
         within, across = (others * same_class).sum(dim=1), (others * ~same_class).sum(dim=1)
         bins = batch.t * BINS // self.schedule.num_timesteps
