@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -73,13 +73,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def state_sha256(state: dict[str, Tensor]) -> str:
-    """The sha256 of named tensors: names, shapes and bytes, in the order of the names."""
+def state_sha256(arrays: Mapping[str, Tensor | np.ndarray]) -> str:
+    """The sha256 of named arrays: names, shapes, types and bytes, in the order of the names."""
     digest = hashlib.sha256()
-    for name in sorted(state):
-        array = np.ascontiguousarray(state[name].detach().cpu().numpy())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(torch.as_tensor(arrays[name]).detach().cpu().numpy())
         digest.update(f"{name}{array.shape}{array.dtype}".encode())
-        digest.update(array.tobytes())
+        digest.update(array.data)
     return digest.hexdigest()
 
 
@@ -94,7 +94,7 @@ def pixels_sha256(images: Any) -> str:
     digest = hashlib.sha256(str(tuple(images.shape)).encode())
     for chunk in chunks(images, 1024):
         digest.update(chunk.dtype.str.encode())
-        digest.update(chunk.tobytes())
+        digest.update(chunk.data)
     return digest.hexdigest()
 
 
