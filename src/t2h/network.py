@@ -58,7 +58,7 @@ def network_config(
     """The configuration of a `UNet2DModel` for these images.
 
     Args:
-        preset: a name in `PRESETS`, or the path of a JSON file with a `UNet2DModel` configuration.
+        preset: a name in `PRESETS`, or a `UNet2DModel` configuration: JSON text, or the path of a JSON file.
         num_classes: K; None for an unconditional network.
         channels: 1 or 3.
         image_size: height and width in pixels.
@@ -69,8 +69,8 @@ def network_config(
     """
     if preset in PRESETS:
         config = dict(PRESETS[preset])
-    elif preset.endswith(".json"):
-        loaded = json.loads(Path(preset).read_text())
+    elif preset.startswith("{") or preset.endswith(".json"):
+        loaded = json.loads(preset if preset.startswith("{") else Path(preset).read_text())
         config = {key: value for key, value in loaded.items() if not key.startswith("_")}
     else:
         raise unknown_name("network", preset, PRESETS)

@@ -33,6 +33,7 @@ from t2h.schedule import NoiseSchedule
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
     "ddpm": "DDPMScheduler",
+    "ddpm-small": "DDPMScheduler",
     "dpm-solver++": "DPMSolverMultistepScheduler",
     "unipc": "UniPCMultistepScheduler",
     "deis": "DEISMultistepScheduler",
@@ -46,7 +47,8 @@ SCHEDULERS = {
 def make_scheduler(name: str, schedule: NoiseSchedule | None = None) -> SchedulerMixin:
     """A scheduler by its short name (`SCHEDULERS`) or diffusers' class name, on our noise schedule.
 
-    "ddim" and "ddpm" are the official samplers exactly. The others take the schedule and x_0 unclipped, and else their defaults.
+    "ddim", "ddpm" and "ddpm-small" (variance fixed_small) are the official samplers exactly. The others take the
+    schedule and x_0 unclipped, and else their defaults.
 
     Raises:
         UserError: for a name that is neither.
@@ -54,8 +56,8 @@ def make_scheduler(name: str, schedule: NoiseSchedule | None = None) -> Schedule
     schedule = schedule or NoiseSchedule()
     if name == "ddim":
         return schedule.ddim_scheduler()
-    if name == "ddpm":
-        return schedule.ddpm_scheduler()
+    if name in ("ddpm", "ddpm-small"):
+        return schedule.ddpm_scheduler("fixed_large" if name == "ddpm" else "fixed_small")
     scheduler: Any = getattr(diffusers, SCHEDULERS.get(name, name), None)
     if not (isinstance(scheduler, type) and issubclass(scheduler, SchedulerMixin)):
         raise unknown_name("scheduler", name, SCHEDULERS)
@@ -69,7 +71,7 @@ class Sampling:
     guidance_scale: float = 2.5
     """1 + w of ε_c + w (ε_c - ε_∅); 1 is no guidance."""
     scheduler: str = "ddim"
-    """ddim, ddpm, dpm-solver++, unipc, deis, pndm, euler, euler-ancestral, heun, or a diffusers class."""
+    """ddim, ddpm, ddpm-small, dpm-solver++, unipc, deis, pndm, euler, euler-ancestral, heun, or a diffusers class."""
     steps: int = 100
     """Denoising steps."""
     seed: int = 0
@@ -125,7 +127,7 @@ def draw(
     """Draw images batch by batch, in the order of ``wanted``, as 8-bit (b, H, W, C).
 
     Args:
-        pipeline: whose network draws; its scheduler is not used.
+        pipeline: whose network draws; of its scheduler only the noise schedule is used.
         wanted: which images.
         sampling: how.
         batch_size: images a pass; it does not change them.
@@ -134,7 +136,8 @@ def draw(
     Raises:
         UserError: for an unknown scheduler or a class that is not there.
     """
-    scheduler, before = make_scheduler(sampling.scheduler), pipeline.scheduler
+    before = pipeline.scheduler
+    scheduler = make_scheduler(sampling.scheduler, NoiseSchedule.of(before))
     pipeline.scheduler = scheduler
     training = pipeline.unet.training
     pipeline.unet.eval()

@@ -6,8 +6,10 @@ diffusion paper. The tables are computed in float64; what is computed from them 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -46,6 +48,20 @@ class NoiseSchedule:
             "sigma": (1 / self.alpha_bar - 1).sqrt(),
         }
         self._cache: dict[tuple[str, torch.device, torch.dtype], Tensor] = {}
+
+    @classmethod
+    def of(cls, scheduler: SchedulerMixin) -> NoiseSchedule:
+        """The schedule that a diffusers scheduler was made for.
+
+        Raises:
+            UserError: if its β is not linear in t.
+        """
+        config: Any = scheduler.config
+        if config.get("beta_schedule") != "linear" or config.get("trained_betas") is not None:
+            raise UserError(
+                f"{type(scheduler).__name__} has the noise schedule {config.get('beta_schedule')!r}; 'linear' is needed."
+            )
+        return cls(config["num_train_timesteps"], config["beta_start"], config["beta_end"])
 
     def _at(self, name: str, t: Tensor, dtype: torch.dtype) -> Tensor:
         """A table at t, on the device of t; each table crosses to a device once."""

@@ -17,14 +17,15 @@ class Args:
     """Turn a checkpoint of the official T2H or CBDM code into a pipeline folder, or back.
 
     t2h convert official ckpt_200000.pt OUT
+
     t2h convert to-official PIPELINE ckpt_200000.pt
     """
 
     what: Annotated[Literal["official", "to-official"], tyro.conf.Positional]
     """From an official checkpoint, or to one."""
-    source: Annotated[Path, tyro.conf.Positional]
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """The checkpoint (.pt, .pt.xz); for to-official the pipeline folder."""
-    out: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """The pipeline folder to write; for to-official the checkpoint."""
     class_names: tuple[str, ...] = ()
     """One name per class; without, they are numbered."""

@@ -1,7 +1,7 @@
 """The two commands of the official repository, with its flags, over this package.
 
-`main.py` and `ddpm_gen.py` in the root of the repository call `main_py` and `ddpm_gen_py`. Where our defaults differ from the official
-behaviour, these restore it; what they cannot is in docs/differences.md, and every flag in docs/from-oc-lt.md.
+`main.py` and `ddpm_gen.py` in the root of the repository call `main_py` and `ddpm_gen_py`. Where our defaults differ
+from the official behaviour, these restore it; docs/differences.md says what they cannot. docs/from-oc-lt.md has the flags.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def main_py(argv: Sequence[str]) -> int:
 
 def ddpm_gen_py(argv: Sequence[str]) -> int:
     """`python ddpm_gen.py --eval ...`; returns the exit status."""
-    return _run("ddpm_gen.py", "Draw images from a checkpoint and judge them: the official flags.", DDPM_GEN, argv, _gen)
+    return _run(
+        "ddpm_gen.py", "Draw images from a checkpoint and judge them: the official flags.", DDPM_GEN, argv, _gen
+    )
 
 
-def _run(
-    script: str, what: str, table: tuple[Flag, ...], argv: Sequence[str], call: Callable[[Flags], int]
-) -> int:
+def _run(script: str, what: str, table: tuple[Flag, ...], argv: Sequence[str], call: Callable[[Flags], int]) -> int:
     if {"-h", "--help", "-help", "--helpfull", "--helpshort", "-?"} & set(argv):
         print(help_text(script, what, table))
         return 0
@@ -99,7 +99,9 @@ def _gen(flags: Flags) -> int:
     from t2h.compat.sample import gen_drawing
 
     if flags["T"] % flags["ddim_skip_step"]:
-        print(f"notice: --ddim_skip_step {flags['ddim_skip_step']} does not divide {flags['T']}; the steps are spaced evenly")
+        print(
+            f"notice: --ddim_skip_step {flags['ddim_skip_step']} does not divide {flags['T']}; steps are spaced evenly"
+        )
     inception = Path(flags["inception"]) if flags["inception"] else None
     _judge(flags, gen_drawing(flags), Path(flags["fid_cache"]), inception)
     return 0

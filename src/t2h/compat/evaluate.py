@@ -13,7 +13,8 @@ from t2h.files import replaced
 
 STATISTICS = (
     "They are the mu and sigma of the balanced training set, in the `stats` folder of CBDM's repository "
-    "(https://github.com/qym7/CBDM-pytorch); put them there, or name them with --fid_cache. `t2h reference` makes them from images."
+    "(https://github.com/qym7/CBDM-pytorch); put them there, or name them with "
+    "--fid_cache. `t2h reference` makes them from images."
 )
 
 

@@ -1,5 +1,7 @@
-"""The syntax of absl's flags, which the official scripts are called with: `--flag value`, `--flag=value`, `--flag`, `--noflag`,
-one dash or two, multi-valued flags by repetition, and `--flagfile=PATH`."""
+"""The syntax of absl's flags, which the official scripts are called with.
+
+`--flag value`, `--flag=value`, `--flag`, `--noflag`, one dash or two, several values by repetition, `--flagfile=PATH`.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,22 @@ Kind = Literal["bool", "integer", "float", "string", "integers"]
 DEAD = "no effect, neither there nor here"
 
 # absl puts its own flags into every flagfile that it writes.
-_OF_ABSL = frozenset(
-    "alsologtostderr help helpfull helpshort helpxml log_dir logger_levels logtostderr only_check_args pdb pdb_post_mortem "
-    "profile_file run_with_pdb run_with_profiling showprefixforinfo stderrthreshold test_random_seed test_randomize_ordering_seed "
-    "test_srcdir test_tmpdir undefok use_cprofile_for_profiling v verbosity xml_output_file".split()
-)
-_VALUED_OF_ABSL = frozenset(
-    "log_dir logger_levels profile_file stderrthreshold test_random_seed test_randomize_ordering_seed test_srcdir test_tmpdir "
-    "undefok v verbosity xml_output_file".split()
-)
+_VALUED_OF_ABSL = {
+    *(
+        "log_dir",
+        "logger_levels",
+        "profile_file",
+        "stderrthreshold",
+        "test_random_seed",
+        "test_randomize_ordering_seed",
+    ),
+    *("test_srcdir", "test_tmpdir", "undefok", "v", "verbosity", "xml_output_file"),
+}
+_OF_ABSL = {
+    *_VALUED_OF_ABSL,
+    *("alsologtostderr", "help", "helpfull", "helpshort", "helpxml", "logtostderr", "only_check_args", "pdb"),
+    *("pdb_post_mortem", "run_with_pdb", "run_with_profiling", "showprefixforinfo", "use_cprofile_for_profiling"),
+}
 _TRUE, _FALSE = ("true", "t", "1"), ("false", "f", "0")
 
 
@@ -126,7 +135,9 @@ def _convert(flag: Flag, text: str) -> Any:
             return float(text)
     except ValueError as error:
         kind = "integer" if flag.kind == "integers" else {"bool": "true or false"}.get(flag.kind, flag.kind)
-        raise UserError(f"--{flag.name}={text}: {kind} is needed, such as --{flag.name}={_shown(flag.default)}.") from error
+        raise UserError(
+            f"--{flag.name}={text}: {kind} is needed, such as --{flag.name}={_shown(flag.default)}."
+        ) from error
     if flag.choices and text not in flag.choices:
         raise UserError(f"--{flag.name}={text}: it must be one of {', '.join(flag.choices)}.")
     return text

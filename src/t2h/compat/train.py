@@ -60,19 +60,19 @@ def train_config(flags: Flags) -> TrainConfig:
 
 
 def data_config(flags: Flags) -> DataConfig:
-    """The data of --data_type: an official name, or any that `t2h train --data` takes; with "lt" at its end long-tailed."""
+    """The data of --data_type: an official name, or any of `t2h train --data`; long-tailed with "lt" at its end."""
     given = flags["data_type"]
     if given == "imgnetLT":
         raise UserError(
-            "--data_type imgnetLT: the official code has no such data. Give the path of a folder with one subfolder per class."
+            "--data_type imgnetLT: the official code has no such data. Give the path of a folder of class folders."
         )
     tailed = given.endswith("lt") and not Path(given).exists()
     name = given.removesuffix("lt") if tailed else given
     name = {"imagenet200": "tiny-imagenet-200"}.get(name, name)
-    root = None if name == "digits" or Path(name).exists() else Path(flags["root"])
+    root = None if name == "digits" or Path(name).exists() else flags.get("root")
     return DataConfig(
         data=name,
-        root=root,
+        root=None if root is None else Path(root),
         image_size=flags["img_size"],
         imbalance=flags["imb_factor"] if tailed else 1.0,
         download=flags["download"],
@@ -85,7 +85,9 @@ def network(flags: Flags) -> str:
     if (ch, mult, attention, blocks) == (128, [1, 2, 2, 2], [1], 2):
         return "cifar"
     if mult[0] != 1:
-        raise UserError(f"--ch_mult begins with {mult[0]}; here it must begin with 1 (choose --ch {ch * mult[0]} instead).")
+        raise UserError(
+            f"--ch_mult begins with {mult[0]}; here it must begin with 1 (choose --ch {ch * mult[0]} instead)."
+        )
     if ch % 32:
         raise UserError(f"--ch {ch}: the official network has 32 groups in each norm, so 32 must divide it.")
     if outside := [level for level in attention if not 0 <= level < len(mult)]:
@@ -104,13 +106,15 @@ def train_notices(flags: Flags) -> list[str]:
     elif "transfer_mode" in flags.given and flags["transfer_tr_tau"]:
         lines.append("--transfer_mode has no effect beside --transfer_tr_tau, in the official code as here")
     if "transfer_mode" in flags.given and not flags["transfer_x0"]:
-        lines.append("--transfer_mode without --transfer_x0 has no effect, in the official code as here: this trains DDPM")
+        lines.append(
+            "--transfer_mode without --transfer_x0 has no effect, in the official code as here: this trains DDPM"
+        )
     if flags["cfg"] and not flags["conditional"]:
         lines.append("--cfg without --conditional has no effect, in the official code as here")
     if flags["ch"] < 128 and flags["train"]:
         lines.append(
-            f"--ch {flags['ch']}: with 32 groups as in the official code, a norm over fewer than 4 channels takes most of the time "
-            "and label embedding away; `t2h train --network small` does not"
+            f"--ch {flags['ch']}: with 32 groups as in the official code, a norm over fewer than 4 channels takes most "
+            "of the time and label embedding away; `t2h train --network small` does not"
         )
     return lines
 
@@ -129,5 +133,3 @@ def transfer_table(lines: list[dict], bins: int = 10) -> str | None:
         last = edges[min(start + per, len(edges) - 1)] - 1
         rows.append(f"{edges[start]:>5} … {last:<4} {shares[0]:>13.1%} {shares[1]:>18.1%} {shares[2]:>16.1%}")
     return "\n".join(rows)
-
-

@@ -1,10 +1,10 @@
 """Official checkpoints <-> pipeline folders.
 
-The official T2H and CBDM trainers save `ckpt_N.pt` with `net_model`, `ema_model`, `sched`, `optim`, `step` and `fixed_x_T`.
+The official T2H and CBDM trainers save `ckpt_N.pt`: `net_model`, `ema_model`, `sched`, `optim`, `step`, `fixed_x_T`.
 Their U-Net is diffusers' `UNet2DModel` under other names, so the weights are renamed, not approximated:
 
-* The official time table interleaves sin and cos, diffusers' has all sines first: the columns of the first time layer are
-  permuted.
+* The official time table interleaves sin and cos, diffusers' has all sines first: the columns of the first time
+  layer are permuted.
 * "No label" adds nothing there: the class embedding gets one more row, zero.
 * Attention's 1×1 convolutions become linear layers.
 * The augmentation embedding has no bias, and its parameters are zero when sampling: leaving it out is exact. Whoever
@@ -111,7 +111,7 @@ def _unet_of(checkpoint: OfficialCheckpoint, image_size: int | None = None) -> U
 
 
 class AugmentedUNet(nn.Module):
-    """A `UNet2DModel` that is also told the parameters of the augmentation (Karras et al. 2020), as official ones can be.
+    """A `UNet2DModel` that is also told the parameters of the augmentation (Karras et al. 2020).
 
     Args:
         unet: the network.

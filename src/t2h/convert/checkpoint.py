@@ -27,7 +27,7 @@ class OfficialCheckpoint:
     """What an official checkpoint holds that is worth keeping.
 
     Attributes:
-        weights: the EMA's, under their official names.
+        weights: the network's (the EMA, unless asked otherwise), under their official names.
         architecture: inferred from them.
         step: the training step after which it was saved.
         image_size: height and width, from `fixed_x_T`.
@@ -41,14 +41,14 @@ class OfficialCheckpoint:
     augmentation: Float[Tensor, "embedding parameters"] | None
 
 
-def read_official(path: str | os.PathLike[str]) -> OfficialCheckpoint:
-    """Read an official checkpoint; of its two networks the EMA.
+def read_official(path: str | os.PathLike[str], network: str = "ema_model") -> OfficialCheckpoint:
+    """Read an official checkpoint; of its two networks the EMA, or "net_model".
 
     Raises:
         UserError: if the file is no such checkpoint.
     """
-    loaded = _load(Path(path))
-    ema = loaded.get("ema_model") if isinstance(loaded, Mapping) else None
+    loaded = load_file(Path(path))
+    ema = loaded.get(network) if isinstance(loaded, Mapping) else None
     if not isinstance(ema, Mapping) or not all(isinstance(weight, Tensor) for weight in ema.values()):
         found = ", ".join(map(str, list(loaded)[:4])) if isinstance(loaded, Mapping) else type(loaded).__name__
         raise UserError(
@@ -66,7 +66,7 @@ def read_official(path: str | os.PathLike[str]) -> OfficialCheckpoint:
     return OfficialCheckpoint(weights, architecture, step if isinstance(step, int) else None, size, augmentation)
 
 
-def _load(path: Path) -> Any:
+def load_file(path: Path) -> Any:
     """Whatever is in the file; no code of it is run."""
     if not path.is_file():
         raise UserError(f"there is no file {path}; give a ckpt_N.pt that the official code saved.")

@@ -29,6 +29,18 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
+class ScheduleConfig:
+    """The noise schedule, linear in t."""
+
+    num_timesteps: int = 1000
+    """T, the number of noise levels."""
+    beta_start: float = 1e-4
+    """β at t = 0."""
+    beta_end: float = 0.02
+    """β at t = T-1."""
+
+
+@dataclass(frozen=True)
 class LearningConfig:
     """How the network learns."""
 
@@ -92,6 +104,7 @@ class TrainConfig:
 
     data: Annotated[DataConfig, tyro.conf.arg(name="")] = field(default_factory=DataConfig)
     network: Annotated[NetworkConfig, tyro.conf.arg(name="")] = field(default_factory=NetworkConfig)
+    schedule: Annotated[ScheduleConfig, tyro.conf.arg(name="")] = field(default_factory=ScheduleConfig)
     objective: str = "t2h"
     """The method (ddpm, t2h, ...), or several joined by +."""
     methods: Annotated[MethodOptions, tyro.conf.arg(name="")] = field(default_factory=MethodOptions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from diffusers import UNet2DModel
@@ -93,7 +93,7 @@ def set_up(config: TrainConfig) -> Setup:
     Raises:
         UserError: for data that cannot be read, and options that do not fit them.
     """
-    table, schedule = load(config.data), NoiseSchedule()
+    table, schedule = load(config.data), NoiseSchedule(**asdict(config.schedule))
     unet = network_of(config, table)
     context = Context(torch.from_numpy(table.class_counts), schedule, null_label(unet))
     with torch.random.fork_rng(devices=[]):
