@@ -1,7 +1,7 @@
 """The two commands of the official repository, with its flags, over this package.
 
 `main.py` and `ddpm_gen.py` in the root of the repository call `main_py` and `ddpm_gen_py`. Where our defaults differ
-from the official behaviour, these restore it; docs/differences.md says what they cannot. docs/from-oc-lt.md has the flags.
+from the official behaviour, these restore it; docs/differences.md says what they cannot.
 """
 
 from __future__ import annotations
@@ -98,10 +98,6 @@ def _gen(flags: Flags) -> int:
         return 0
     from t2h.compat.sample import gen_drawing
 
-    if flags["T"] % flags["ddim_skip_step"]:
-        print(
-            f"notice: --ddim_skip_step {flags['ddim_skip_step']} does not divide {flags['T']}; steps are spaced evenly"
-        )
     inception = Path(flags["inception"]) if flags["inception"] else None
     _judge(flags, gen_drawing(flags), Path(flags["fid_cache"]), inception)
     return 0
