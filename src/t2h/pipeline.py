@@ -1,4 +1,4 @@
-"""The pipeline: a trained network with its scheduler, its classes and where it came from, in diffusers' layout on disk."""
+"""The pipeline: a trained network with its scheduler, its classes and its origin, in diffusers' layout on disk."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ class T2HPipeline(DiffusionPipeline):
         return latents.to(self._execution_device, self.unet.dtype)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Write the pipeline folder, with a filled model card (README.md) unless there is one. Arguments as in diffusers."""
+        """Write the pipeline folder, and a filled model card unless there is one. Arguments as in diffusers."""
         super().save_pretrained(save_directory, **kwargs)
         card = Path(save_directory) / "README.md"
         if not card.exists():

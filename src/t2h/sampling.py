@@ -1,12 +1,13 @@
 """Many images with exact labels, one seed per image, resumable.
 
-Image k of class c is drawn with a seed made of (seed, c, k): it is the same whatever the batch size, however many images are drawn
-beside it, and wherever the drawing was interrupted.
+Image k of class c is drawn with a seed made of (seed, c, k): it is the same whatever the batch size, however many
+images are drawn beside it, and wherever the drawing was interrupted.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import re
 import shutil
@@ -46,7 +47,8 @@ SCHEDULERS = {
 def make_scheduler(name: str, schedule: NoiseSchedule | None = None) -> SchedulerMixin:
     """A scheduler by its short name (`SCHEDULERS`) or diffusers' class name, on our noise schedule.
 
-    "ddim" and "ddpm" are the official samplers exactly. The others take the schedule and x_0 unclipped, and else their defaults.
+    "ddim" and "ddpm" are the official samplers exactly. The others take the schedule and x_0 unclipped, and else
+    their defaults.
 
     Raises:
         UserError: for a name that is neither.
@@ -56,10 +58,10 @@ def make_scheduler(name: str, schedule: NoiseSchedule | None = None) -> Schedule
         return schedule.ddim_scheduler()
     if name == "ddpm":
         return schedule.ddpm_scheduler()
-    scheduler: Any = getattr(diffusers, SCHEDULERS.get(name, name), None)
-    if not (isinstance(scheduler, type) and issubclass(scheduler, SchedulerMixin)):
+    found: Any = getattr(diffusers, SCHEDULERS.get(name, name), None)
+    if not inspect.isclass(found) or SchedulerMixin not in found.__mro__:
         raise unknown_name("scheduler", name, SCHEDULERS)
-    return scheduler.from_config(schedule.ddpm_scheduler().config)
+    return found.from_config(schedule.ddpm_scheduler().config)
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,8 @@ def draw_grid(
     return sample_grid(images, wanted.labels, pipeline.config["class_names"], counts, columns)
 
 
-# --- where the pipeline comes from, and where the images go --------------------------------------------------------------
+# --- where the pipeline comes from, and where the images go
+# --------------------------------------------------------------
 
 
 def load_pipeline(source: Path) -> T2HPipeline:

@@ -76,7 +76,8 @@ def main(argv: list[str]) -> int:
         return 128 + (result.signal or 2)
     if result.status == "already finished":
         print(
-            f"{out} is finished: {result.step:,} steps, {result.images_seen:,} images seen. --steps with --extend goes on."
+            f"{out} is finished: {result.step:,} steps, {result.images_seen:,} images seen. "
+            "More --steps with --extend goes on."
         )
         return 0
     print(f"Finished: {result.step:,} steps, {result.images_seen:,} images seen.")

@@ -1,7 +1,8 @@
 """One run in the making: what it holds, one step of it, what it writes.
 
-Nothing random is saved: every draw of a step comes from a generator that is seeded with (seed, rank, images seen). A checkpoint
-holds weights, their moving average, the optimiser and the step; from there a run goes on exactly as if it had not stopped.
+Nothing random is saved: every draw of a step comes from a generator that is seeded with (seed, rank, images seen). A
+checkpoint holds weights, their moving average, the optimiser and the step; from there a run goes on exactly as if it
+had not stopped.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class Trainer:
     # --- one step ---------------------------------------------------------------------------------------------------
 
     def noised(self, x0: Tensor, y: Tensor, position: int) -> NoisedBatch:
-        """The batch at ``position`` of the run's sequence of images, noised; its references are those of all processes."""
+        """The batch at ``position`` of the run's sequence, noised; its references are those of all processes."""
         learning, rank = self.config.learning, self.accelerator.process_index
         draws = generator(x0.device, learning.seed, "noise", rank, position)
         batch = noise_batch(
