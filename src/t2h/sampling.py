@@ -7,7 +7,6 @@ images are drawn beside it, and wherever the drawing was interrupted.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import re
 import shutil
@@ -59,7 +58,8 @@ def make_scheduler(name: str, schedule: NoiseSchedule | None = None) -> Schedule
     if name == "ddpm":
         return schedule.ddpm_scheduler()
     found: Any = getattr(diffusers, SCHEDULERS.get(name, name), None)
-    if not inspect.isclass(found) or SchedulerMixin not in found.__mro__:
+    usable = isinstance(found, type) and issubclass(found, SchedulerMixin)
+    if not usable:
         raise unknown_name("scheduler", name, SCHEDULERS)
     return found.from_config(schedule.ddpm_scheduler().config)
 

@@ -53,11 +53,12 @@ def main(argv: list[str]) -> int:
     args = parse(Args, "train", argv, default=None if begin is None else Args(config=begin))
     config = args.config
     if args.dry_run:
-        from t2h.cli.inspect import class_table
+        from t2h.data.show import class_table
         from t2h.data import load
         from t2h.training.plan import plan
 
-        print(class_table(load(config.data)))
+        table = load(config.data)
+        print(class_table(table.class_counts, table.class_names, max_rows=24))
         print(plan(config))
         return 0
     from t2h.training import train

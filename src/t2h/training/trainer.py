@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from t2h.data.batches import BatchStream, Share
@@ -39,6 +40,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         raise UserError("--device mps: this machine has no MPS device; use --device cpu or auto.")
     if machine.mixed_precision == "fp16" and (machine.device == "cpu" or not torch.cuda.is_available()):
         raise UserError("--mixed-precision fp16 needs a CUDA device; on others use bf16 or no.")
+    if PartialState().num_processes == 1:
+        AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run of this process may have had others
     accelerator = Accelerator(mixed_precision=machine.mixed_precision, cpu=machine.device == "cpu")
     parts = accelerator.num_processes * learning.accumulate
     if learning.batch_size % parts:
