@@ -1,0 +1,301 @@
+"""Charts as inline SVG. Colours are CSS classes, so they follow the reader's light or dark mode; every chart carries a
+title and a description with its numbers for those who cannot see it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from t2h.report.figures import number
+from t2h.report.markup import Html, tag
+
+WIDTH = 440.0
+_CHARACTER = 6.1  # mean width of a character of the 11 px labels
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: its colour, its length (None: absent), what stands at its end and what a pointer over it shows."""
+
+    slot: str
+    value: float | None
+    text: str
+    hint: str = ""
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class BarRow:
+    """The bars of one category."""
+
+    label: str
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve; y is None where nothing was measured, and the intervals belong to the points."""
+
+    name: str
+    slot: str
+    x: tuple[float, ...]
+    y: tuple[float | None, ...]
+    intervals: tuple[tuple[float, float] | None, ...] = ()
+    markers: bool = True
+
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        """The measured points."""
+        return [(x, y) for x, y in zip(self.x, self.y, strict=True) if y is not None]
+
+
+def bar_chart(title: str, rows: Sequence[BarRow]) -> Html:
+    """Horizontal bars, a group for each row, names at the left; with more than 40 rows thin vertical bars without names."""
+    description = "; ".join(f"{row.label}: {', '.join(bar.text for bar in row.bars)}" for row in rows)
+    top = max((_reach(bar) for row in rows for bar in row.bars), default=0.0) or 1.0
+    draw = _horizontal if len(rows) <= 40 else _vertical
+    width, height, marks = draw(rows, top)
+    return _svg(title, description, width, height, marks)
+
+
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    x_label: str,
+    x_text: Callable[[float], str] = number,
+    y_text: Callable[[float], str] = number,
+    x_ticks: Sequence[float] | None = None,
+    y_range: tuple[float, float] | None = None,
+    mark: float | None = None,
+) -> Html:
+    """Curves with their names at their right ends and shaded intervals.
+
+    Args:
+        x_ticks: where the x axis has numbers; round numbers if None.
+        y_range: the range of the y axis. If None it starts at 0, or is logarithmic when the values span a factor above 20.
+        mark: an x that a dashed line points out.
+    """
+    frame = _Frame.around(lines, y_range)
+    grid = [_y_tick(frame, y, y_text(y)) for y in frame.y_ticks]
+    x_at = x_ticks if x_ticks is not None else ticks(frame.x_low, frame.x_high, 4)
+    axis = [_text(frame.x(x), frame.bottom + 16, x_text(x), anchor="middle") for x in x_at]
+    title_x = _text((frame.left + frame.right) / 2, frame.bottom + 34, x_label, anchor="middle", class_="muted")
+    marked = _mark(frame, mark) if mark is not None else None
+    bands = [_band(frame, line) for line in lines]
+    curves = [_curve(frame, line, y_text) for line in lines]
+    described = "; ".join(
+        f"{line.name}: {', '.join(f'{y_text(y)} at {x_text(x)}' for x, y in _some(line.points))}" for line in lines
+    )
+    marks = [grid, axis, title_x, marked, bands, curves, _end_labels(frame, lines)]
+    scale = " Logarithmic axis." if frame.log else ""
+    return _svg(title, f"{x_label}. {described}.{scale}", WIDTH, frame.bottom + 42, marks)
+
+
+def area_chart(title: str, edges: Sequence[float], layers: Sequence[Line], x_label: str) -> Html:
+    """Shares of bins, stacked upon each other: each layer has one y in 0 ... 1 per bin, drawn as steps between the edges."""
+    frame = _Frame(min(edges), max(edges), 0.0, 1.0, False, WIDTH - 16)
+    grid = [_y_tick(frame, y, f"{100 * y:.0f} %") for y in (0, 0.25, 0.5, 0.75, 1.0)]
+    axis = [_text(frame.x(x), frame.bottom + 16, f"{x:g}", anchor="middle") for x in ticks(frame.x_low, frame.x_high, 5)]
+    base, areas, described = [0.0] * (len(edges) - 1), [], []
+    for layer in layers:
+        top = [b + (y or 0.0) for b, y in zip(base, layer.y, strict=True)]
+        areas.append(tag("path", _hint(layer.name), d=_steps(frame, edges, base, top), class_=f"area {layer.slot}"))
+        described.append(f"{layer.name}: " + ", ".join(f"{100 * (y or 0):.0f} %" for y in layer.y))
+        base = top
+    title_x = _text((frame.left + frame.right) / 2, frame.bottom + 34, x_label, anchor="middle", class_="muted")
+    return _svg(title, "; ".join(described), WIDTH, frame.bottom + 42, [areas, grid, axis, title_x])
+
+
+def legend(entries: Sequence[tuple[str, str]]) -> Html:
+    """Names with their colours, as text beside the charts: pairs of (slot, name)."""
+    items = [tag("li", tag("span", class_=f"swatch {slot}", aria_hidden="true"), name) for slot, name in entries]
+    return tag("ul", items, class_="legend")
+
+
+def ticks(low: float, high: float, about: int) -> list[float]:
+    """Round numbers between low and high, roughly as many as asked for."""
+    span = (high - low) / max(about, 1)
+    if span <= 0:
+        return [low]
+    power = 10.0 ** math.floor(math.log10(span))
+    step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= span * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten between low and high; only the powers where those would be too many."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    fine = [m * 10.0**p for p in powers for m in (1, 2, 5) if low <= m * 10.0**p <= high]
+    return fine if len(fine) <= 7 else [10.0**p for p in powers if low <= 10.0**p <= high]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where data lands on the drawing."""
+
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+    log: bool
+    right: float
+    left: float = 46.0
+    top: float = 12.0
+    bottom: float = 222.0
+
+    @staticmethod
+    def around(lines: Sequence[Line], y_range: tuple[float, float] | None) -> _Frame:
+        xs = [x for line in lines for x, _ in line.points] or [0.0]
+        ys = [y for line in lines for _, y in line.points] or [0.0]
+        ends = [end for line in lines for pair in line.intervals if pair for end in pair]
+        low, high = min(ys), max(ys)
+        log = y_range is None and low > 0 and high / low > 20
+        if y_range:
+            low, high = y_range
+        elif log:
+            low, high = low / 1.3, max([high, *ends]) * 1.15
+        else:
+            low, high = min(0.0, *ys, *ends), max([0.0, *ys, *ends]) * 1.08 or 1.0
+        names = max((len(line.name) for line in lines), default=0)
+        right = WIDTH - 14 - min(names, 22) * _CHARACTER
+        return _Frame(min(xs), max(xs), low, high, log, right)
+
+    @property
+    def y_ticks(self) -> list[float]:
+        return log_ticks(self.y_low, self.y_high) if self.log else ticks(self.y_low, self.y_high, 4)
+
+    def x(self, x: float) -> float:
+        span = self.x_high - self.x_low
+        return self.left + (self.right - self.left) * ((x - self.x_low) / span if span else 0.5)
+
+    def y(self, y: float) -> float:
+        low, high, y = (math.log(max(v, 1e-30)) if self.log else v for v in (self.y_low, self.y_high, y))
+        share = (y - low) / (high - low) if high > low else 0.5
+        return self.bottom - (self.bottom - self.top) * min(max(share, 0.0), 1.0)
+
+
+def _horizontal(rows: Sequence[BarRow], top: float) -> tuple[float, float, list[Html]]:
+    label_width = min(max((len(row.label) for row in rows), default=1), 16) * _CHARACTER + 10
+    text_width = max((len(bar.text) for row in rows for bar in row.bars), default=1) * _CHARACTER + 8
+    scale, marks, y = (WIDTH - label_width - text_width) / top, [], 4.0
+    thick = 15.0 if all(len(row.bars) == 1 for row in rows) else 11.0
+    for row in rows:
+        middle = y + thick * len(row.bars) / 2 + 4
+        marks.append(_text(label_width - 8, middle, _short(row.label, 16), anchor="end", hint=row.label))
+        for bar in row.bars:
+            length = max(bar.value or 0.0, 0.0) * scale
+            box = tag("rect", _hint(bar.hint), x=label_width, y=y, width=max(length, 0.75), height=thick - 1, class_=bar.slot)
+            marks.append(box if bar.value is not None else tag("g"))
+            if bar.interval and bar.value is not None:
+                a, b = (label_width + max(end, 0.0) * scale for end in bar.interval)
+                marks.append(tag("path", d=f"M{a:.1f} {y + thick / 2 - 0.5:.1f}H{b:.1f}", class_="whisker"))
+                length = max(length, b - label_width)
+            marks.append(_text(label_width + length + 5, y + thick - 3, bar.text, class_="value", hint=bar.hint))
+            y += thick
+        y += 5 if thick > 11 else 7
+    return WIDTH, y, marks
+
+
+def _vertical(rows: Sequence[BarRow], top: float) -> tuple[float, float, list[Html]]:
+    width, height, left, base = 2 * WIDTH, 200.0, 46.0, 176.0
+    step, marks = (width - left - 4) / len(rows), []
+    for y in ticks(0.0, top, 4):
+        at = base - (base - 10) * y / top
+        marks += [tag("path", d=f"M{left} {at:.1f}H{width}", class_="grid"), _text(left - 6, at + 4, number(y), anchor="end")]
+    for i, row in enumerate(rows):
+        thick = step * 0.84 / max(len(row.bars), 1)
+        for j, bar in enumerate(row.bars):
+            tall = (base - 10) * max(bar.value or 0.0, 0.0) / top
+            x = left + i * step + j * thick
+            marks.append(tag("rect", _hint(bar.hint), x=x, y=base - tall, width=thick, height=tall, class_=bar.slot))
+    for rank in (1, *range(20, len(rows) + 1, 20)):
+        marks.append(_text(left + (rank - 0.5) * step, base + 15, str(rank), anchor="middle"))
+    return width, height, marks
+
+
+def _reach(bar: Bar) -> float:
+    return max(bar.value or 0.0, bar.interval[1] if bar.interval and bar.value is not None else 0.0)
+
+
+def _y_tick(frame: _Frame, y: float, text: str) -> Html:
+    at = frame.y(y)
+    line = tag("path", d=f"M{frame.left:g} {at:.1f}H{frame.right:.1f}", class_="grid")
+    return tag("g", line, _text(frame.left - 7, at + 4, text, anchor="end"))
+
+
+def _mark(frame: _Frame, x: float) -> Html | None:
+    if not frame.x_low <= x <= frame.x_high:
+        return None
+    return tag("path", d=f"M{frame.x(x):.1f} {frame.top:g}V{frame.bottom:g}", class_="mark")
+
+
+def _curve(frame: _Frame, line: Line, y_text: Callable[[float], str]) -> Html:
+    at = [(frame.x(x), frame.y(y)) for x, y in line.points]
+    path = tag("path", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in at), class_=f"line {line.slot}") if at else None
+    dots = [
+        tag("circle", _hint(f"{line.name}: {y_text(y)} at {x:g}"), cx=px, cy=py, r=3.2, class_=f"dot {line.slot}")
+        for (px, py), (x, y) in zip(at, line.points, strict=True)
+    ]
+    return tag("g", path, dots if line.markers else None)
+
+
+def _band(frame: _Frame, line: Line) -> Html | None:
+    spans = [(frame.x(x), *map(frame.y, pair)) for x, pair in zip(line.x, line.intervals, strict=False) if pair]
+    if len(spans) < 2:
+        return None
+    outline = [(x, low) for x, low, _ in spans] + [(x, high) for x, _, high in reversed(spans)]
+    return tag("path", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in outline) + "Z", class_=f"band {line.slot}")
+
+
+def _end_labels(frame: _Frame, lines: Sequence[Line]) -> list[Html]:
+    """Names at the ends of the curves, pushed apart until none lies on another."""
+    ends = sorted(((frame.y(line.points[-1][1]), line) for line in lines if line.points), key=lambda end: end[0])
+    at = [y for y, _ in ends]
+    for i in range(1, len(at)):
+        at[i] = max(at[i], at[i - 1] + 13)
+    over = max(0.0, at[-1] - frame.bottom) if at else 0.0
+    return [
+        _text(frame.right + 9, y + 4 - over, _short(line.name, 22), class_=f"name {line.slot}", hint=line.name)
+        for y, (_, line) in zip(at, ends, strict=True)
+    ]
+
+
+def _steps(frame: _Frame, edges: Sequence[float], base: Sequence[float], top: Sequence[float]) -> str:
+    there = [f"{frame.x(x):.1f} {frame.y(y):.1f}" for y, a, b in zip(top, edges, edges[1:], strict=False) for x in (a, b)]
+    back = [f"{frame.x(x):.1f} {frame.y(y):.1f}" for y, a, b in zip(base, edges, edges[1:], strict=False) for x in (a, b)]
+    return "M" + "L".join(there + back[::-1]) + "Z"
+
+
+def _some(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most about a dozen of the points, the last one among them."""
+    step = max(1, len(points) // 10)
+    return points[:: -step][::-1]
+
+
+def _text(x: float, y: float, text: str, anchor: str | None = None, class_: str | None = None, hint: str = "") -> Html:
+    return tag("text", _hint(hint) if hint and hint != text else None, text, x=x, y=y, text_anchor=anchor, class_=class_)
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _hint(text: str) -> Html | None:
+    return tag("title", text) if text else None
+
+
+def _svg(title: str, description: str, width: float, height: float, marks: list) -> Html:
+    wide = " wide" if width > WIDTH else ""
+    drawing = tag(
+        "svg",
+        tag("title", title),
+        tag("desc", description),
+        marks,
+        viewBox=f"0 0 {width:g} {height:g}",
+        role="img",
+        aria_label=title,
+        class_=f"chart{wide}",
+    )
+    return tag("div", drawing, class_="scroll") if wide else drawing
