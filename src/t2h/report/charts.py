@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from t2h.report.figures import number
 from t2h.report.markup import Html, tag
@@ -51,7 +52,7 @@ class Line:
 
 
 def bar_chart(title: str, rows: Sequence[BarRow]) -> Html:
-    """Horizontal bars, a group for each row, names at the left; with more than 40 rows thin vertical bars without names."""
+    """Horizontal bars, a group for each row, names at the left; from 41 rows on thin vertical bars without names."""
     description = "; ".join(f"{row.label}: {', '.join(bar.text for bar in row.bars)}" for row in rows)
     top = max((_reach(bar) for row in rows for bar in row.bars), default=0.0) or 1.0
     draw = _horizontal if len(rows) <= 40 else _vertical
@@ -73,7 +74,7 @@ def line_chart(
 
     Args:
         x_ticks: where the x axis has numbers; round numbers if None.
-        y_range: the range of the y axis. If None it starts at 0, or is logarithmic when the values span a factor above 20.
+        y_range: the range of the y axis. If None it starts at 0, or is logarithmic when values span a factor above 20.
         mark: an x that a dashed line points out.
     """
     frame = _Frame.around(lines, y_range)
@@ -93,10 +94,12 @@ def line_chart(
 
 
 def area_chart(title: str, edges: Sequence[float], layers: Sequence[Line], x_label: str) -> Html:
-    """Shares of bins, stacked upon each other: each layer has one y in 0 ... 1 per bin, drawn as steps between the edges."""
+    """Shares of bins, stacked: each layer has one y in 0 ... 1 per bin, drawn as steps between the edges."""
     frame = _Frame(min(edges), max(edges), 0.0, 1.0, False, WIDTH - 16)
     grid = [_y_tick(frame, y, f"{100 * y:.0f} %") for y in (0, 0.25, 0.5, 0.75, 1.0)]
-    axis = [_text(frame.x(x), frame.bottom + 16, f"{x:g}", anchor="middle") for x in ticks(frame.x_low, frame.x_high, 5)]
+    axis = [
+        _text(frame.x(x), frame.bottom + 16, f"{x:g}", anchor="middle") for x in ticks(frame.x_low, frame.x_high, 5)
+    ]
     base, areas, described = [0.0] * (len(edges) - 1), [], []
     for layer in layers:
         top = [b + (y or 0.0) for b, y in zip(base, layer.y, strict=True)]
@@ -157,7 +160,9 @@ class _Frame:
         elif log:
             low, high = low / 1.3, max([high, *ends]) * 1.15
         else:
-            low, high = min(0.0, *ys, *ends), max([0.0, *ys, *ends]) * 1.08 or 1.0
+            low, high = min([0.0, *ys, *ends]), max([0.0, *ys, *ends]) or 1.0
+            step = max(b - a for a, b in pairwise(ticks(low, high, 4)))
+            low, high = step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
         names = max((len(line.name) for line in lines), default=0)
         right = WIDTH - 14 - min(names, 22) * _CHARACTER
         return _Frame(min(xs), max(xs), low, high, log, right)
@@ -186,7 +191,9 @@ def _horizontal(rows: Sequence[BarRow], top: float) -> tuple[float, float, list[
         marks.append(_text(label_width - 8, middle, _short(row.label, 16), anchor="end", hint=row.label))
         for bar in row.bars:
             length = max(bar.value or 0.0, 0.0) * scale
-            box = tag("rect", _hint(bar.hint), x=label_width, y=y, width=max(length, 0.75), height=thick - 1, class_=bar.slot)
+            box = tag(
+                "rect", _hint(bar.hint), x=label_width, y=y, width=max(length, 0.75), height=thick - 1, class_=bar.slot
+            )
             marks.append(box if bar.value is not None else tag("g"))
             if bar.interval and bar.value is not None:
                 a, b = (label_width + max(end, 0.0) * scale for end in bar.interval)
@@ -203,7 +210,10 @@ def _vertical(rows: Sequence[BarRow], top: float) -> tuple[float, float, list[Ht
     step, marks = (width - left - 4) / len(rows), []
     for y in ticks(0.0, top, 4):
         at = base - (base - 10) * y / top
-        marks += [tag("path", d=f"M{left} {at:.1f}H{width}", class_="grid"), _text(left - 6, at + 4, number(y), anchor="end")]
+        marks += [
+            tag("path", d=f"M{left} {at:.1f}H{width}", class_="grid"),
+            _text(left - 6, at + 4, number(y), anchor="end"),
+        ]
     for i, row in enumerate(rows):
         thick = step * 0.84 / max(len(row.bars), 1)
         for j, bar in enumerate(row.bars):
@@ -263,19 +273,21 @@ def _end_labels(frame: _Frame, lines: Sequence[Line]) -> list[Html]:
 
 
 def _steps(frame: _Frame, edges: Sequence[float], base: Sequence[float], top: Sequence[float]) -> str:
-    there = [f"{frame.x(x):.1f} {frame.y(y):.1f}" for y, a, b in zip(top, edges, edges[1:], strict=False) for x in (a, b)]
-    back = [f"{frame.x(x):.1f} {frame.y(y):.1f}" for y, a, b in zip(base, edges, edges[1:], strict=False) for x in (a, b)]
+    there = [f"{frame.x(x):.1f} {frame.y(y):.1f}" for y, ends in zip(top, pairwise(edges), strict=True) for x in ends]
+    back = [f"{frame.x(x):.1f} {frame.y(y):.1f}" for y, ends in zip(base, pairwise(edges), strict=True) for x in ends]
     return "M" + "L".join(there + back[::-1]) + "Z"
 
 
 def _some(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """At most about a dozen of the points, the last one among them."""
     step = max(1, len(points) // 10)
-    return points[:: -step][::-1]
+    return points[::-step][::-1]
 
 
 def _text(x: float, y: float, text: str, anchor: str | None = None, class_: str | None = None, hint: str = "") -> Html:
-    return tag("text", _hint(hint) if hint and hint != text else None, text, x=x, y=y, text_anchor=anchor, class_=class_)
+    return tag(
+        "text", _hint(hint) if hint and hint != text else None, text, x=x, y=y, text_anchor=anchor, class_=class_
+    )
 
 
 def _short(text: str, length: int) -> str:

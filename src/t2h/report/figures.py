@@ -38,7 +38,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Kind:
-    """How a figure is called and read: ``better`` is "lower", "higher" or "" where neither is; ``percent`` for shares."""
+    """How a figure is called and read: ``better`` is "lower", "higher" or ""; ``percent`` for shares."""
 
     label: str
     better: str = ""
@@ -62,7 +62,9 @@ class Kind:
 _KINDS = {
     "fid": Kind("FID", "lower", about="distance between the features of samples and of real images"),
     "kid": Kind("KID", "lower", about="as FID, without its bias for few images"),
-    "accuracy": Kind("Accuracy", "higher", True, "share of samples that a classifier of real images takes for their class"),
+    "accuracy": Kind(
+        "Accuracy", "higher", True, "share of samples that a classifier of real images takes for their class"
+    ),
     "is": Kind("IS", "higher", about="Inception score"),
     "inception_score": Kind("IS", "higher", about="Inception score"),
     "precision": Kind("Precision", "higher", about="share of samples that lie among the real images"),
@@ -73,7 +75,9 @@ _KINDS = {
     "f1_8": Kind("F1/8", "higher", about="precision side of the precision-recall distribution"),
     "diversity": Kind("Diversity", about="mean distance between samples of one class"),
     "diversity_real": Kind("Diversity, real", about="mean distance between real images of one class"),
-    "memorisation": Kind("Memorised", "lower", True, "share of samples that lie as near to a training image as a copy would"),
+    "memorisation": Kind(
+        "Memorised", "lower", True, "share of samples that lie as near to a training image as a copy would"
+    ),
 }
 _ALIASES = {"prd_f8": "f8", "f_8": "f8", "prd_f1_8": "f1_8", "f_1_8": "f1_8", "diversity_reference": "diversity_real"}
 
@@ -104,12 +108,12 @@ def count(value: object) -> str:
 
 
 def guidance(w: float) -> str:
-    """"w = 1.5"."""
+    """ "w = 1.5"."""
     return f"w = {w:g}"
 
 
 def listing(words: list[str]) -> str:
-    """"a", "a and b", "a, b and c"."""
+    """ "a", "a and b", "a, b and c"."""
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 

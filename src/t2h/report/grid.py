@@ -32,8 +32,8 @@ def sample_grid(
         row_labels: write "name · count" at the left of each row. Without, the picture is the bare grid of pixels.
         gap: white pixels between images.
 
-    Tiny images are enlarged by a whole factor (to 32 pixels or more) where there are row labels, so that these can be read.
-    A class without an image gets no row.
+    Beside row labels, tiny images are enlarged by a whole factor to 32 pixels or more, so that the labels can be
+    read. A class without an image gets no row.
 
     Raises:
         UserError: if shapes, labels and classes do not fit together.

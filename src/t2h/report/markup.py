@@ -1,4 +1,4 @@
-"""HTML and SVG by function calls. Whatever is not `Html` already is escaped, so a class called `<script>` is only text."""
+"""HTML and SVG by function calls. What is not `Html` already is escaped, so a class called `<script>` is only text."""
 
 from __future__ import annotations
 

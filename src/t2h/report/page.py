@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,9 +13,19 @@ from t2h.report import pictures, sections, tables
 from t2h.report.figures import listing
 from t2h.report.markup import Html, join, tag
 from t2h.report.protocol import differences, protocol_table
-from t2h.report.sources import ClassTable, Material, read_material
+from t2h.report.sources import Material, read_material
 from t2h.report.summary import Summary, summarize
 from t2h.version import __version__
+
+_FIGURES = (
+    "Guidance w = 1.5 is the T2H paper’s (a guidance scale of 2.5 in diffusers). Beneath a value stands its interval, "
+    "where there is one. Bold is the best of the models at equal w, or at the best w of each."
+)
+_NEAREST = (
+    "Pairs of a sample and the training image nearest to it, with their distance in feature space. "
+    "A sample that cannot be told from its neighbour is a copy."
+)
+_TRANSFER = "Share of training targets that were taken from another image, by the timestep t of the noise."
 
 
 def write_report(inputs: Sequence[Path], out: Path, title: str | None = None) -> Path:
@@ -42,7 +53,7 @@ def write_report(inputs: Sequence[Path], out: Path, title: str | None = None) ->
 def render(material: Material, title: str | None = None) -> str:
     """The page as text."""
     heading, summary = title or _heading(material), summarize(material)
-    parts = [part for part in _parts(material) if part[2]]
+    found = _sections(material)
     style = (files("t2h.report") / "style.css").read_text(encoding="utf-8")
     head = tag(
         "head",
@@ -54,56 +65,79 @@ def render(material: Material, title: str | None = None) -> str:
         tag("title", heading),
         tag("style", Html(style)),
     )
-    contents = tag("nav", [tag("a", name, href=f"#{key}") for key, name, _, _ in parts], aria_label="Contents")
+    contents = tag(
+        "nav",
+        [tag("a", key.replace("-", " ").capitalize(), href=f"#{key}") for key in (section.key for section in found)],
+        aria_label="Contents",
+    )
     blocks = [
-        tag("section", tag("h2", name), tag("p", about, class_="about") if about else None, body, id=key)
-        for key, name, body, about in parts
+        tag(
+            "section", tag("h2", s.heading), tag("p", s.about, class_="about") if s.about else None, s.content, id=s.key
+        )
+        for s in found
     ]
     body = tag("body", _header(material, heading, summary), contents, tag("main", blocks), _footer(material))
     return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
 
 
 def _header(material: Material, heading: str, summary: Summary) -> Html:
-    caveats = tag("ul", [tag("li", caveat) for caveat in summary.caveats], class_="caveats") if summary.caveats else None
+    caveats = (
+        tag("ul", [tag("li", caveat) for caveat in summary.caveats], class_="caveats") if summary.caveats else None
+    )
     first, rest = summary.sentences[:1], summary.sentences[1:]
-    lead = [tag("p", join(first), class_="lead") if first else None, tag("p", " ".join(rest), class_="more") if rest else None]
+    lead = [
+        tag("p", join(first), class_="lead") if first else None,
+        tag("p", " ".join(rest), class_="more") if rest else None,
+    ]
     return tag("header", tag("h1", heading), lead, tables.tiles(material), caveats)
 
 
-def _parts(material: Material) -> list[tuple[str, str, list, str]]:
-    """The sections in their order: (id, heading, content, one explaining line). Empty ones are dropped by the caller."""
-    results, each = material.results, material.tables or [None]
-    comparable = not differences(results) if len(results) > 1 else True
-    judged = [result for result in results if result.points]
-    groups = list(dict.fromkeys(name for result in judged for point in result.points for name in point.groups))
-    figures = [tables.figure_table(tables.figure_rows(material), "Guidance", comparable)] if judged else []
-    if sum(len(result.points) for result in judged) > len(tables.figure_rows(material)):
-        every = tables.figure_table(tables.curve_rows(material), "Guidance", False)
-        figures.append(tag("details", tag("summary", "Every figure at every w"), every))
-    if groups and any(point.groups for result in judged for point in result.points):
-        by_group = tables.figure_table(tables.group_rows(material, groups), "Classes", comparable)
-        figures += [tag("h3", "By group of classes"), by_group]
-    of = "Guidance w = 1.5 is the T2H paper’s (a guidance scale of 2.5 in diffusers). "
-    bold = "Bold: the best at equal w." if comparable and len(results) > 1 else ""
-    return [
-        ("classes", "Training images", _each(each, lambda t: sections.counts_section(t) if t else []), ""),
-        ("figures", "Figures", figures, f"{of}Beneath a value stands its interval, where there is one. {bold}"),
-        ("guidance", "Along the guidance", sections.curve_section(material), "The dashed line marks w = 1.5."),
-        ("per-class", "Class by class", _each(each, lambda t: sections.class_section(material, t) if t else []), "From the most frequent class to the rarest."),
-        ("samples", "Samples, head to tail", _each(each, lambda t: pictures.sample_section(material, t)), ""),
-        ("nearest", "The rarest classes and what they were trained on", _each(each, lambda t: pictures.nearest_section(material, t)),
-         "Left a sample, right the training image nearest to it, below their distance among features. Twins are copies, not new images."),
-        ("transfer", "Where targets were transferred", sections.transfer_section(material.runs),
-         "Share of training targets that were taken from another image, by the timestep at which it was noised."),
-        ("training", "Training", sections.training_section(material, material.runs), ""),
-        ("protocol", "How it was measured", _protocol(material), "A figure means little without its protocol."),
-        ("configuration", "Configuration", _configuration(material), ""),
-    ]  # fmt: skip
+@dataclass(frozen=True)
+class _Section:
+    key: str
+    heading: str
+    content: list[Html]
+    about: str = ""
 
 
-def _each(each: Sequence[ClassTable | None], section) -> list[Html]:  # type: ignore[no-untyped-def]
-    """A section once for every class table."""
-    return [part for table in each for part in section(table)]
+def _sections(material: Material) -> list[_Section]:
+    """The sections in their order, without the empty ones."""
+    runs = material.runs
+    known = [table for table in material.tables if table is not None]
+    counts = [part for table in known for part in sections.counts_section(table)]
+    classes = [part for table in known for part in sections.class_section(material, table)]
+    samples = [part for table in material.tables for part in pictures.sample_section(material, table)]
+    nearest = [part for table in material.tables for part in pictures.nearest_section(material, table)]
+    found = [
+        _Section("classes", "Training images", counts),
+        _Section("figures", "Figures", _figures(material), _FIGURES),
+        _Section("guidance", "Along the guidance", sections.curve_section(material), "The dashed line marks w = 1.5."),
+        _Section("per-class", "Class by class", classes, "From the most frequent class to the rarest."),
+        _Section("samples", "Samples, head to tail", samples),
+        _Section("nearest", "The rarest classes and what they were trained on", nearest, _NEAREST),
+        _Section("transfer", "Where targets were transferred", sections.transfer_section(runs), _TRANSFER),
+        _Section("training", "Training", sections.training_section(material, runs)),
+        _Section("protocol", "How it was measured", _protocol(material)),
+        _Section("configuration", "Configuration", _configuration(material)),
+    ]
+    return [section for section in found if section.content]
+
+
+def _figures(material: Material) -> list[Html]:
+    """Figures at w = 1.5 and at the best w, those of every w folded away, and those of groups of classes."""
+    results = [result for result in material.results if result.points]
+    if not results:
+        return []
+    comparable = not differences(results)
+    rows, every = tables.figure_rows(material), tables.curve_rows(material)
+    parts = [tables.figure_table(rows, "Guidance", comparable)]
+    if len(every) > len(rows):
+        table = tables.figure_table(every, "Guidance", comparable)
+        parts.append(tag("details", tag("summary", "Every figure at every w"), table))
+    groups = tables.group_rows(material)
+    if groups:
+        parts += [tag("h3", "By group of classes"), tables.figure_table(groups, "Classes", comparable)]
+    return parts
 
 
 def _protocol(material: Material) -> list[Html]:
@@ -127,7 +161,8 @@ def _configuration(material: Material) -> list[Html]:
         if config and result.name not in texts:
             texts[result.name] = json.dumps(config, indent=2, ensure_ascii=False)
     return [
-        tag("details", tag("summary", name), tag("pre", tag("code", text), tabindex="0")) for name, text in texts.items()
+        tag("details", tag("summary", name), tag("pre", tag("code", text), tabindex="0"))
+        for name, text in texts.items()
     ]
 
 
@@ -136,12 +171,17 @@ def _footer(material: Material) -> Html:
     for result in material.results:
         package = result.part("package")
         commit = f", commit {str(package['commit'])[:10]}" if package.get("commit") else ""
-        made.append(f"{result.name}: measured with t2h {package.get('version', '—')}{commit}, {result.content.get('created', '—')}")
-    return tag("footer", [tag("p", line) for line in made], tag("p", f"Page made by t2h {__version__} from these files alone."))
+        when = result.content.get("created") or "at an unknown time"
+        made.append(f"{result.name}: measured with t2h {package.get('version', '—')}{commit}, {when}")
+    return tag(
+        "footer", [tag("p", line) for line in made], tag("p", f"Page made by t2h {__version__} from these files alone.")
+    )
 
 
 def _heading(material: Material) -> str:
-    data = dict.fromkeys(str(result.part("data").get("name")) for result in material.results if result.part("data").get("name"))
+    data = dict.fromkeys(
+        str(result.part("data").get("name")) for result in material.results if result.part("data").get("name")
+    )
     what = listing(material.names[:4] + ([f"{len(material.names) - 4} more"] if len(material.names) > 4 else []))
     what = what[:1].upper() + what[1:] if not data else what
     return f"{what} on {listing(list(data))}" if data else what

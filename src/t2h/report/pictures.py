@@ -40,7 +40,11 @@ def sample_section(material: Material, table: ClassTable | None) -> list[Html]:
         shown = _spread(labels)
         parts.append(tag("div", [_row(material, table, c, stored) for c in shown], class_="strips"))
         skipped = len(labels) - len(shown)
-        parts.append(_what(stored, f"{len(shown)} of {len(labels)} classes, evenly spread from head to tail. " if skipped else ""))
+        parts.append(
+            _what(
+                stored, f"{len(shown)} of {len(labels)} classes, evenly spread from head to tail. " if skipped else ""
+            )
+        )
     have = {samples.name for samples in stored}
     grids = [_grid(run) for run in material.runs if run.table == table and run.name not in have]
     grids = [grid for grid in grids if grid is not None]
@@ -48,8 +52,10 @@ def sample_section(material: Material, table: ClassTable | None) -> list[Html]:
 
 
 def read_samples(run: Run) -> Samples | None:
-    """The stored samples of a run whose w is nearest to 1.5: class folders or an .npz, in the run or in its ``samples``."""
-    roots = [path.parent for path in sorted({*run.folder.glob("samples.json"), *run.folder.glob("samples/**/samples.json")})]
+    """The stored samples whose w is nearest to 1.5: class folders or an .npz, in the run or in its ``samples``."""
+    roots = [
+        path.parent for path in sorted({*run.folder.glob("samples.json"), *run.folder.glob("samples/**/samples.json")})
+    ]
     archives = sorted({*run.folder.glob("samples*.npz"), *run.folder.glob("samples/**/*.npz")})
     if roots:
         facts = {root: _facts(root / "samples.json") for root in roots}
@@ -75,7 +81,10 @@ def nearest_section(material: Material, table: ClassTable | None) -> list[Html]:
         if not by_class:
             continue
         order = sorted(by_class, key=lambda c: table.order.index(c) if table and c < len(table.order) else c)
-        rows = [tag("div", _class_label(table, c), tag("div", by_class[c][:10], class_="pairs"), class_="strip") for c in order]
+        rows = [
+            tag("div", _class_label(table, c), tag("div", by_class[c][:10], class_="pairs"), class_="strip")
+            for c in order
+        ]
         swatch = tag("span", class_=f"swatch {material.slot(result.name)}", aria_hidden="true")
         blocks.append(tag("div", tag("h3", swatch, result.name, tag("small", f" at {guidance(w)}")), rows))
     return blocks
@@ -92,7 +101,12 @@ def _row(material: Material, table: ClassTable, label: int, stored: Sequence[Sam
     cells = []
     for samples in stored:
         images = samples.rows.get(label)
-        caption = tag("span", tag("span", class_=f"swatch {material.slot(samples.name)}", aria_hidden="true"), samples.name, class_="who")
+        caption = tag(
+            "span",
+            tag("span", class_=f"swatch {material.slot(samples.name)}", aria_hidden="true"),
+            samples.name,
+            class_="who",
+        )
         if images:
             alt = f"{len(images)} samples of class {table.names[label]} by {samples.name}"
             strip = _strip(images)
@@ -117,7 +131,9 @@ def _what(stored: Sequence[Samples], before: str) -> Html:
 
 
 def _grid(run: Run) -> Html | None:
-    files = sorted(run.folder.glob("grids/*.png"), key=lambda path: (int((re.findall(r"\d+", path.stem) or ["0"])[-1]), path.name))
+    files = sorted(
+        run.folder.glob("grids/*.png"), key=lambda path: (int((re.findall(r"\d+", path.stem) or ["0"])[-1]), path.name)
+    )
     if not files:
         return None
     try:
@@ -126,11 +142,17 @@ def _grid(run: Run) -> Html | None:
         return None
     image.thumbnail((1000, 4000))
     caption = f"{run.name}, {files[-1].stem.replace('_', ' ')}"
-    return tag("figure", _img(png(image), f"Grid of samples of {caption}, rows from head to tail", image.width < 320), tag("figcaption", caption))
+    return tag(
+        "figure",
+        _img(png(image), f"Grid of samples of {caption}, rows from head to tail", image.width < 320),
+        tag("figcaption", caption),
+    )
 
 
 def _pair(entry: Any, table: ClassTable | None) -> Html | None:
-    sample, real = (_checked(entry.get(key)) for key in ("png", "nearest_png")) if isinstance(entry, dict) else (None, None)
+    sample, real = (
+        (_checked(entry.get(key)) for key in ("png", "nearest_png")) if isinstance(entry, dict) else (None, None)
+    )
     if sample is None or real is None or not isinstance(entry.get("class"), int):
         return None
     label = entry["class"]
@@ -146,7 +168,11 @@ def _pair(entry: Any, table: ClassTable | None) -> Html | None:
 
 def _entries(result: Result) -> tuple[float, list[Any]]:
     """The images of the w nearest to 1.5."""
-    found = [(w, entries) for key, entries in result.part("images").items() if (w := _number(key)) is not None and isinstance(entries, list)]
+    found = [
+        (w, entries)
+        for key, entries in result.part("images").items()
+        if (w := _number(key)) is not None and isinstance(entries, list)
+    ]
     return min(found, key=lambda item: abs(item[0] - PAPER_W), default=(PAPER_W, []))
 
 

@@ -30,8 +30,14 @@ def differences(results: Sequence[Result]) -> list[str]:
 
 def protocol_table(results: Sequence[Result]) -> Html:
     """Factors in rows; one column where all results agree, else one per result, with a mark where they differ."""
-    extra = [{"samples per w": _samples(r), "images seen in training": _text(r.part("run").get("images_seen"))} for r in results]
-    tables = [factors(r) | e | {"weights": _text(r.part("run").get("weights_sha256"))} for r, e in zip(results, extra, strict=True)]
+    extra = [
+        {"samples per w": _samples(r), "images seen in training": _text(r.part("run").get("images_seen"))}
+        for r in results
+    ]
+    tables = [
+        factors(r) | e | {"weights": _text(r.part("run").get("weights_sha256"))}
+        for r, e in zip(results, extra, strict=True)
+    ]
     names = list(dict.fromkeys(name for table in tables for name in table))
     unlike = {name for name in names if len({table.get(name) for table in tables}) > 1}
     one = len(results) == 1 or not unlike

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from t2h.report.charts import Bar, BarRow, Line, area_chart, bar_chart, legend, line_chart
 from t2h.report.figures import PAPER_W, Figure, Kind, count, guidance, kind_of, number
@@ -20,7 +21,9 @@ def counts_section(table: ClassTable) -> list[Html]:
     rows = []
     for c in table.order:
         hint = f"{table.names[c]}: {table.counts[c]:,} training images ({table.group(c)})"
-        rows.append(BarRow(table.names[c], (Bar(table.group(c), float(table.counts[c]), count(table.counts[c]), hint),)))
+        rows.append(
+            BarRow(table.names[c], (Bar(table.group(c), float(table.counts[c]), count(table.counts[c]), hint),))
+        )
     chart = bar_chart("Training images of each class, from the most frequent to the rarest", rows)
     groups = [g for g in ("head", "medium", "tail") if any(table.group(c) == g for c in table.order)]
     sizes = {g: sum(table.counts[c] for c in table.order if table.group(c) == g) for g in groups}
@@ -51,7 +54,13 @@ def curve_section(material: Material) -> list[Html]:
             w = sorted({x for line in lines for x in line.x})
             shown = w if len(w) <= 9 else None
             chart = line_chart(
-                f"{kind.label} over the guidance weight w", lines, "guidance weight w", "{:g}".format, _axis(kind), shown, mark=PAPER_W
+                f"{kind.label} over the guidance weight w",
+                lines,
+                "guidance weight w",
+                "{:g}".format,
+                _axis(kind),
+                shown,
+                mark=PAPER_W,
             )
             charts.append(figure(f"{kind.label} {kind.arrow}", chart, kind.about))
     return [tag("div", charts, class_="columns")] if charts else []
@@ -65,7 +74,7 @@ def _curve(material: Material, result: Result, key: str) -> Line | None:
     return Line(result.name, material.slot(result.name), x, y, tuple(entry.interval for entry in figures))
 
 
-def _axis(kind: Kind):  # type: ignore[no-untyped-def]
+def _axis(kind: Kind) -> Callable[[float], str]:
     """Percents without decimals on axes and in descriptions."""
     return (lambda y: f"{100 * y:.0f} %") if kind.percent else (lambda y: f"{y:g}" if y == round(y, 2) else number(y))
 
@@ -112,12 +121,14 @@ def _transfer(run: Run) -> Html | None:
     edges, total, within, across = parts
     if len(edges) < 2 or not len(edges) - 1 == len(total) == len(within) == len(across):
         return None
-    middles = tuple((a + b) / 2 for a, b in zip(edges, edges[1:], strict=False))
+    middles = tuple((a + b) / 2 for a, b in pairwise(edges))
     layers = [
         Line(name, slot, middles, tuple(n / all_ if all_ else 0.0 for n, all_ in zip(found, total, strict=True)))
         for name, slot, found in (("same class", "within", within), ("another class", "across", across))
     ]
-    return area_chart(f"Share of transferred targets of {run.name} by timestep", edges, layers, "timestep t (0: clean, 1000: noise)")
+    return area_chart(
+        f"Share of transferred targets of {run.name} by timestep", edges, layers, "timestep t (0: clean, 1000: noise)"
+    )
 
 
 def training_section(material: Material, runs: Sequence[Run]) -> list[Html]:
@@ -126,11 +137,19 @@ def training_section(material: Material, runs: Sequence[Run]) -> list[Html]:
     if not trained:
         return []
     lines = [_loss(material, run) for run in trained]
-    low, high = min(min(line.y) for line in lines), max(max(line.y) for line in lines)  # type: ignore[type-var]
+    losses = [loss for line in lines for _, loss in line.points]
+    low, high = min(losses), max(losses)
     wide = (max(0.0, low - 0.15 * (high - low)), high + 0.1 * (high - low)) if high > low else None
     chart = line_chart("Training loss over the images seen", lines, "images seen", _brief, number, y_range=wide)
     about = "smoothed; methods that aim at different targets have different losses, so read each curve by itself"
-    return [tag("div", figure("Loss", chart, about if len(lines) > 1 else "smoothed"), _run_table(material, trained), class_="columns")]
+    return [
+        tag(
+            "div",
+            figure("Loss", chart, about if len(lines) > 1 else "smoothed"),
+            _run_table(material, trained),
+            class_="columns",
+        )
+    ]
 
 
 def _loss(material: Material, run: Run) -> Line:
@@ -144,13 +163,25 @@ def _loss(material: Material, run: Run) -> Line:
 
 
 def _run_table(material: Material, runs: Sequence[Run]) -> Html:
-    head = [tag("th", text, scope="col", class_="num" if i else None) for i, text in enumerate(["Run", "Images seen", "Steps", "Images/s"])]
+    head = [
+        tag("th", text, scope="col", class_="num" if i else None)
+        for i, text in enumerate(["Run", "Images seen", "Steps", "Images/s"])
+    ]
     body = []
     for run in runs:
-        last, speeds = run.log[-1], sorted(s for line in run.log if isinstance(s := line.get("images_per_second"), int | float))
-        values = [count(last.get("images_seen")), count(last["step"]), number(speeds[len(speeds) // 2]) if speeds else "—"]
+        last, speeds = (
+            run.log[-1],
+            sorted(s for line in run.log if isinstance(s := line.get("images_per_second"), int | float)),
+        )
+        values = [
+            count(last.get("images_seen")),
+            count(last["step"]),
+            number(speeds[len(speeds) // 2]) if speeds else "—",
+        ]
         swatch = tag("span", class_=f"swatch {material.slot(run.name)}", aria_hidden="true")
-        body.append(tag("tr", tag("th", swatch, run.name, scope="row"), [tag("td", value, class_="num") for value in values]))
+        body.append(
+            tag("tr", tag("th", swatch, run.name, scope="row"), [tag("td", value, class_="num") for value in values])
+        )
     return tag("div", tag("table", tag("thead", tag("tr", head)), tag("tbody", body)), class_="scroll")
 
 

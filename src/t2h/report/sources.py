@@ -17,6 +17,14 @@ Named = TypeVar("Named", "Result", "Run")
 _RUN_FILES = ("metrics.jsonl", "classes.json", "config.yaml", "results", "samples", "grids", "samples.json")
 
 
+_METHODS = ("ddpm", "t2h", "h2t", "cbdm", "coral", "ccua", "cm", "stf")  # names that are written in capitals
+
+
+def display_name(name: object) -> str:
+    """The name as the page writes it: "t2h" becomes "T2H"; other names stay."""
+    return str(name).upper() if name in _METHODS else str(name)
+
+
 @dataclass(frozen=True)
 class ClassTable:
     """The classes of the training images, in the order of their labels."""
@@ -30,7 +38,7 @@ class ClassTable:
         return sorted(range(len(self.names)), key=lambda c: -self.counts[c])
 
     def group(self, label: int) -> str:
-        """"head", "medium" or "tail": thirds of the classes in order of frequency, with boundaries i*K//3."""
+        """ "head", "medium" or "tail": thirds of the classes in order of frequency, with boundaries i*K//3."""
         rank, total = self.order.index(label), len(self.order)
         return "head" if rank < total // 3 else "medium" if rank < 2 * total // 3 else "tail"
 
@@ -129,10 +137,10 @@ class Material:
         return f"c{self.names.index(name) % 7}"
 
     @cached_property
-    def tables(self) -> list[ClassTable]:
-        """The distinct class tables; usually one."""
-        tables = [item.table for item in (*self.results, *self.runs) if item.table]
-        return list(dict.fromkeys(tables))
+    def tables(self) -> list[ClassTable | None]:
+        """The distinct class tables, usually one; None stands for what has none."""
+        items = [result.table for result in self.results] + [run.table for run in self.runs]
+        return sorted(dict.fromkeys(items), key=lambda table: table is None)
 
 
 def read_material(inputs: Sequence[Path]) -> Material:
@@ -145,7 +153,9 @@ def read_material(inputs: Sequence[Path]) -> Material:
     runs: dict[Path, Run] = {}
     for path in inputs:
         if not path.exists():
-            raise UserError(f"{path} does not exist; give run folders (of `t2h train`) or result files (of `t2h evaluate`).")
+            raise UserError(
+                f"{path} does not exist; give run folders (of `t2h train`) or result files (of `t2h evaluate`)."
+            )
         if path.is_dir():
             found = [_read_result(file) for file in sorted(path.glob("results/*.json"))]
             runs[path.resolve()] = _read_run(path, found[0].name if found else None)
@@ -182,15 +192,17 @@ def _origin(result: Result) -> str:
 def _read_result(path: Path) -> Result:
     content = _json(path)
     if not isinstance(content, dict) or content.get("format") != "t2h-result":
-        raise UserError(f"{path} is not a result of `t2h evaluate` (its \"format\" is not \"t2h-result\").")
+        raise UserError(f'{path} is not a result of `t2h evaluate` (its "format" is not "t2h-result").')
     if content.get("version") != 1:
-        raise UserError(f"{path} has version {content.get('version')!r} of the result format; this t2h reads version 1.")
+        raise UserError(
+            f"{path} has version {content.get('version')!r} of the result format; this t2h reads version 1."
+        )
     try:
         points = tuple(sorted((Point.read(entry) for entry in content.get("points") or []), key=lambda point: point.w))
         table = ClassTable.read(content.get("data"))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); evaluate again.") from error
-    return Result(str(content.get("name") or path.stem), path, content, points, table)
+    return Result(display_name(content.get("name") or path.stem), path, content, points, table)
 
 
 def _read_run(folder: Path, name: str | None) -> Run:
@@ -200,7 +212,7 @@ def _read_run(folder: Path, name: str | None) -> Run:
     steps = {line["step"]: line for line in lines if "loss" in line and isinstance(line.get("step"), int)}
     classes, config = folder / "classes.json", folder / "config.yaml"
     return Run(
-        name=name or folder.resolve().name,
+        name=name or display_name(folder.resolve().name),
         folder=folder,
         table=ClassTable.read(_json(classes)) if classes.exists() else None,
         log=tuple(steps[step] for step in sorted(steps)),  # a resumed run writes some steps twice: the last one counts

@@ -52,7 +52,11 @@ def summarize(material: Material) -> Summary:
     results = [result for result in material.results if result.points]
     key = leading_figure(results)
     if key is None:
-        what = "Nothing has been judged yet: the page shows the training alone." if not results else "The results hold no figure."
+        what = (
+            "Nothing has been judged yet: the page shows the training alone."
+            if not results
+            else "The results hold no figure."
+        )
         return Summary((what,), ())
     results = [result for result in results if any(value_of(point, key) is not None for point in result.points)]
     unlike = differences(results)
@@ -73,10 +77,10 @@ def _alone(result: Result, key: str) -> str:
 
 
 def _comparison(results: Sequence[Result], key: str) -> list[str]:
-    w = common_w([r for r in results]) if results else None
+    w = common_w(results)
     sentences = []
     if w is not None and all(value_of(r.at(w), key) is not None for r in results):
-        sentences += [_ranking(results, key, w), _elsewhere(results, key, w)]
+        sentences.append(f"{_ranking(results, key, w)} {_elsewhere(results, key, w)}".strip())
     sentences.append(_best(results, key))
     if w is not None:
         sentences.append(_tail(results, key, w))
@@ -87,7 +91,8 @@ def _ranking(results: Sequence[Result], key: str, w: float) -> str:
     kind, ranked = kind_of(key), _ranked(results, key, w)
     if len(ranked) == 2:
         (a, va), (b, vb) = ranked
-        text = f"At {guidance(w)} {a.name} has {kind.label} {kind.text(va)} against {b.name}’s {kind.text(vb)}{_direction(key)}"
+        text = f"At {guidance(w)} {a.name} has {kind.label} {kind.text(va)} against {b.name}’s {kind.text(vb)}"
+        text += _direction(key)
     else:
         values = listing([f"{r.name} {kind.text(v)}" for r, v in ranked])
         text = f"At {guidance(w)}, {kind.label}{_direction(key)}: {values}"
@@ -104,14 +109,18 @@ def _elsewhere(results: Sequence[Result], key: str, w: float) -> str:
     other = [(v, _ranked(results, key, v)) for v in shared]
     turned = [(v, ranked) for v, ranked in other if ranked[0][0] is not winner and ranked[0][1] != ranked[1][1]]
     if not turned:
-        return f"The first stays the same at every w measured ({shared[0]:g} to {max(*shared, w):g})." if len(shared) > 1 else ""
-    parts = []
-    for v, ranked in turned[:3]:
-        rest = f" against {kind.text(ranked[1][1])}" if len(ranked) == 2 else ""
-        parts.append(f"at {guidance(v)} {ranked[0][0].name} is better ({kind.text(ranked[0][1])}{rest})")
-    more = f", and so at {len(turned) - 3} more" if len(turned) > 3 else ""
-    text = listing(parts) + more + "."
-    return text[0].upper() + text[1:]
+        return (
+            f"The first stays the same at every w measured ({shared[0]:g} to {max(*shared, w):g})."
+            if len(shared) > 1
+            else ""
+        )
+    sentences = []
+    for name in dict.fromkeys(ranked[0][0].name for _, ranked in turned):
+        own = [(v, ranked) for v, ranked in turned if ranked[0][0].name == name]
+        values = [" against ".join(kind.text(value) for _, value in ranked[:2]) for _, ranked in own]
+        word = "better" if len(results) == 2 else "best"
+        sentences.append(f"At w = {listing([f'{v:g}' for v, _ in own])} {name} is {word}: {', '.join(values)}.")
+    return " ".join(sentences)
 
 
 def _best(results: Sequence[Result], key: str) -> str:
@@ -130,7 +139,9 @@ def _tail(results: Sequence[Result], key: str, w: float) -> str:
         if values and all(v is not None for _, v in values):
             kind = kind_of(key)
             ranked = sorted(values, key=lambda item: (item[1] or 0.0) * (1 if kind.better == "lower" else -1))
-            return f"On the {group} classes at {guidance(w)}: {listing([f'{r.name} {kind.text(v)}' for r, v in ranked])}."
+            return (
+                f"On the {group} classes at {guidance(w)}: {listing([f'{r.name} {kind.text(v)}' for r, v in ranked])}."
+            )
     return ""
 
 

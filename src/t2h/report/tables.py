@@ -47,10 +47,11 @@ def curve_rows(material: Material) -> list[Row]:
     ]
 
 
-def group_rows(material: Material, names: Sequence[str]) -> list[Row]:
+def group_rows(material: Material) -> list[Row]:
     """The groups of classes at the point nearest to w = 1.5, results side by side."""
     rows = []
-    for group in names:
+    points = [point for result in material.results for point in result.points]
+    for group in dict.fromkeys(name for point in points for name in point.groups):
         for result in material.results:
             point = result.nearest()
             if point and group in point.groups:
@@ -84,7 +85,11 @@ def tiles(material: Material) -> Html | None:
     key = leading_figure(material.results)
     if key is None or len(material.results) > 6:
         return None
-    return tag("ul", [_tile(material, result.name, result.nearest(), best_point(result, key), key) for result in material.results], class_="tiles")
+    return tag(
+        "ul",
+        [_tile(material, result.name, result.nearest(), best_point(result, key), key) for result in material.results],
+        class_="tiles",
+    )
 
 
 def _tile(material: Material, name: str, point: Point | None, best: Point | None, key: str) -> Html | None:
@@ -107,7 +112,11 @@ def _tile(material: Material, name: str, point: Point | None, best: Point | None
 def _cell(key: str, figure: Figure, best: bool) -> Html:
     kind = kind_of(key)
     if figure.value is None:
-        return tag("td", tag("span", "—", title=figure.reason, aria_label=f"absent: {figure.reason}", role="note"), class_="num")
+        return tag(
+            "td",
+            tag("span", "—", title=figure.reason, aria_label=f"absent: {figure.reason}", role="note"),
+            class_="num",
+        )
     interval = None
     if figure.interval:
         ends = " – ".join(kind.text(end) for end in figure.interval)
@@ -120,7 +129,11 @@ def _cell(key: str, figure: Figure, best: bool) -> Html:
 def _winners(rows: Sequence[Row], key: str) -> set[int]:
     kind, winners = kind_of(key), set()
     for rival in {row.rival for row in rows if row.rival}:
-        found = [(i, v) for i, row in enumerate(rows) if row.rival == rival and (v := row.figures.get(key, Figure(None)).value) is not None]
+        found = [
+            (i, v)
+            for i, row in enumerate(rows)
+            if row.rival == rival and (v := row.figures.get(key, Figure(None)).value) is not None
+        ]
         if len(found) > 1 and kind.better:
             best = found[0]
             for other in found[1:]:
