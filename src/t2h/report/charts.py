@@ -12,7 +12,8 @@ from t2h.report.figures import number
 from t2h.report.markup import Html, tag
 
 WIDTH = 440.0
-_CHARACTER = 6.1  # mean width of a character of the 11 px labels
+MANY = 40  # from here on classes have no room for their names
+_CHARACTER = 6.9  # mean width of a character of the labels, which phones show at 12.5 px
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,11 @@ class Line:
         return [(x, y) for x, y in zip(self.x, self.y, strict=True) if y is not None]
 
 
-def bar_chart(title: str, rows: Sequence[BarRow]) -> Html:
-    """Horizontal bars, a group for each row, names at the left; from 41 rows on thin vertical bars without names."""
+def bar_chart(title: str, rows: Sequence[BarRow], y_text: Callable[[float], str] = number) -> Html:
+    """Horizontal bars, a group for each row, names at the left; beyond `MANY` rows thin vertical ones, unnamed."""
     description = "; ".join(f"{row.label}: {', '.join(bar.text for bar in row.bars)}" for row in rows)
     top = max((_reach(bar) for row in rows for bar in row.bars), default=0.0) or 1.0
-    draw = _horizontal if len(rows) <= 40 else _vertical
-    width, height, marks = draw(rows, top)
+    width, height, marks = _horizontal(rows, top) if len(rows) <= MANY else _vertical(rows, top, y_text)
     return _svg(title, description, width, height, marks)
 
 
@@ -205,24 +205,31 @@ def _horizontal(rows: Sequence[BarRow], top: float) -> tuple[float, float, list[
     return WIDTH, y, marks
 
 
-def _vertical(rows: Sequence[BarRow], top: float) -> tuple[float, float, list[Html]]:
-    width, height, left, base = 2 * WIDTH, 200.0, 46.0, 176.0
-    step, marks = (width - left - 4) / len(rows), []
-    for y in ticks(0.0, top, 4):
-        at = base - (base - 10) * y / top
-        marks += [
-            tag("path", d=f"M{left} {at:.1f}H{width}", class_="grid"),
-            _text(left - 6, at + 4, number(y), anchor="end"),
-        ]
-    for i, row in enumerate(rows):
-        thick = step * 0.84 / max(len(row.bars), 1)
-        for j, bar in enumerate(row.bars):
-            tall = (base - 10) * max(bar.value or 0.0, 0.0) / top
-            x = left + i * step + j * thick
-            marks.append(tag("rect", _hint(bar.hint), x=x, y=base - tall, width=thick, height=tall, class_=bar.slot))
+def _vertical(rows: Sequence[BarRow], top: float, y_text: Callable[[float], str]) -> tuple[float, float, list[Html]]:
+    """A lane for each bar of a row, one under the other and all to the same scale."""
+    width, left, tall, gap = 2 * WIDTH, 46.0, 96.0, 22.0
+    lanes = max(len(row.bars) for row in rows)
+    at = ticks(0.0, top, 3)
+    top = at[1] * math.ceil(top / at[1] - 1e-9)
+    at = [i * at[1] for i in range(round(top / at[1]) + 1)]
+    step, marks, base = (width - left - 12) / len(rows), [], 0.0
+    for lane in range(lanes):
+        base = 10 + tall + lane * (tall + gap)
+        for y in at:
+            level = base - tall * y / top
+            marks.append(tag("path", d=f"M{left} {level:.1f}H{width - 12}", class_="grid"))
+            marks.append(_text(left - 7, level + 4, y_text(y), anchor="end"))
+        for i, row in enumerate(rows):
+            bar = row.bars[lane]
+            height = tall * max(bar.value or 0.0, 0.0) / top
+            place = {"x": left + (i + 0.08) * step, "y": base - height, "width": step * 0.84, "height": height}
+            marks.append(tag("rect", _hint(bar.hint), **place, class_=bar.slot))
     for rank in (1, *range(20, len(rows) + 1, 20)):
         marks.append(_text(left + (rank - 0.5) * step, base + 15, str(rank), anchor="middle"))
-    return width, height, marks
+    marks.append(
+        _text((left + width) / 2, base + 32, "rank of the class by frequency", anchor="middle", class_="muted")
+    )
+    return width, base + 38, marks
 
 
 def _reach(bar: Bar) -> float:

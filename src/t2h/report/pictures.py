@@ -38,7 +38,13 @@ def sample_section(material: Material, table: ClassTable | None) -> list[Html]:
     if stored and table:
         labels = [c for c in table.order if any(c in s.rows for s in stored)]
         shown = _spread(labels)
-        parts.append(tag("div", [_row(material, table, c, stored) for c in shown], class_="strips"))
+        parts.append(
+            tag(
+                "div",
+                [_row(material, table, c, stored) for c in shown],
+                class_="strips" if len(stored) <= 3 else "strips named",
+            )
+        )
         skipped = len(labels) - len(shown)
         parts.append(
             _what(
@@ -113,7 +119,9 @@ def _row(material: Material, table: ClassTable, label: int, stored: Sequence[Sam
             cells.append(tag("figure", caption, _img(png(strip), alt, images[0].height <= 64)))
         else:
             cells.append(tag("figure", caption, tag("span", "no sample", class_="muted")))
-    return tag("div", _class_label(table, label), tag("div", cells, class_="side"), class_="strip")
+    return tag(
+        "div", _class_label(table, label), tag("div", cells, class_=f"side of{min(len(cells), 4)}"), class_="strip"
+    )
 
 
 def _class_label(table: ClassTable | None, label: int) -> Html:

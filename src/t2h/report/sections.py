@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from t2h.report.charts import Bar, BarRow, Line, area_chart, bar_chart, legend, line_chart
+from t2h.report.charts import MANY, Bar, BarRow, Line, area_chart, bar_chart, legend, line_chart
 from t2h.report.figures import PAPER_W, Figure, Kind, count, guidance, kind_of, number
 from t2h.report.markup import Html, tag
 from t2h.report.sources import ClassTable, Material, Result, Run
@@ -24,12 +24,13 @@ def counts_section(table: ClassTable) -> list[Html]:
         rows.append(
             BarRow(table.names[c], (Bar(table.group(c), float(table.counts[c]), count(table.counts[c]), hint),))
         )
-    chart = bar_chart("Training images of each class, from the most frequent to the rarest", rows)
+    chart = bar_chart("Training images of each class, from the most frequent to the rarest", rows, count)
     groups = [g for g in ("head", "medium", "tail") if any(table.group(c) == g for c in table.order)]
     sizes = {g: sum(table.counts[c] for c in table.order if table.group(c) == g) for g in groups}
     total = sum(table.counts) or 1
     names = [(g, f"{g}: {100 * sizes[g] / total:.0f} % of the images") for g in groups]
-    return [tag("div", chart, tag("div", legend(names), _tail_facts(table)), class_="columns")]
+    layout = "columns" if len(table.order) <= MANY else "stack"
+    return [tag("div", chart, tag("div", legend(names), _tail_facts(table)), class_=layout)]
 
 
 def _tail_facts(table: ClassTable) -> Html:
@@ -89,11 +90,12 @@ def class_section(material: Material, table: ClassTable) -> list[Html]:
         kind = kind_of(key)
         rows = [_class_bars(material, table, c, points, key, kind) for c in table.order]
         if any(bar.value is not None for row in rows for bar in row.bars):
-            chart = bar_chart(f"{kind.label} of each class, from the most frequent to the rarest", rows)
+            chart = bar_chart(f"{kind.label} of each class, from the most frequent to the rarest", rows, _axis(kind))
             charts.append(figure(f"{kind.label} {kind.arrow}", chart, kind.about))
     names = [(material.slot(result.name), f"{result.name} at {guidance(point.w)}") for result, point in points]
-    wide = len(table.order) > 40
-    return [legend(names), tag("div", charts, class_="stack" if wide else "columns")] if charts else []
+    return (
+        [legend(names), tag("div", charts, class_="columns" if len(table.order) <= MANY else "stack")] if charts else []
+    )
 
 
 def _class_bars(material: Material, table: ClassTable, label: int, points: Sequence, key: str, kind: Kind) -> BarRow:

@@ -117,9 +117,12 @@ def _elsewhere(results: Sequence[Result], key: str, w: float) -> str:
     sentences = []
     for name in dict.fromkeys(ranked[0][0].name for _, ranked in turned):
         own = [(v, ranked) for v, ranked in turned if ranked[0][0].name == name]
-        values = [" against ".join(kind.text(value) for _, value in ranked[:2]) for _, ranked in own]
-        word = "better" if len(results) == 2 else "best"
-        sentences.append(f"At w = {listing([f'{v:g}' for v, _ in own])} {name} is {word}: {', '.join(values)}.")
+        at = f"At w = {listing([f'{v:g}' for v, _ in own])} {name} is"
+        if len(results) == 2:
+            values = [" against ".join(kind.text(value) for _, value in ranked) for _, ranked in own]
+            sentences.append(f"{at} better: {', '.join(values)}.")
+        else:
+            sentences.append(f"{at} best, with {listing([kind.text(ranked[0][1]) for _, ranked in own])}.")
     return " ".join(sentences)
 
 
