@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -160,8 +161,13 @@ def make_run(folder: Path, name: str = "t2h", names: tuple[str, ...] = NAMES, co
     return folder
 
 
+@cache
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    return load_digits(return_X_y=True)
+
+
 def _digit(label: int, index: int, rng: np.random.Generator, noise: float) -> np.ndarray:
-    images, labels = load_digits(return_X_y=True)
+    images, labels = _digits()
     image = images[labels == label % 10][index].reshape(8, 8) * 15.9
     return np.clip(image + noise * rng.standard_normal((8, 8)), 0, 255).astype(np.uint8)
 

@@ -96,7 +96,7 @@ def line_chart(
 def area_chart(title: str, edges: Sequence[float], layers: Sequence[Line], x_label: str) -> Html:
     """Shares of bins, stacked: each layer has one y in 0 ... 1 per bin, drawn as steps between the edges."""
     frame = _Frame(min(edges), max(edges), 0.0, 1.0, False, WIDTH - 16)
-    grid = [_y_tick(frame, y, f"{100 * y:.0f} %") for y in (0, 0.25, 0.5, 0.75, 1.0)]
+    grid = [_y_tick(frame, y, f"{100 * y:.0f} %") for y in (0.0, 0.25, 0.5, 0.75, 1.0)]
     axis = [
         _text(frame.x(x), frame.bottom + 16, f"{x:g}", anchor="middle") for x in ticks(frame.x_low, frame.x_high, 5)
     ]
@@ -211,7 +211,7 @@ def _vertical(rows: Sequence[BarRow], top: float, y_text: Callable[[float], str]
     lanes = max(len(row.bars) for row in rows)
     at = ticks(0.0, top, 3)
     top = at[1] * math.ceil(top / at[1] - 1e-9)
-    at = [i * at[1] for i in range(round(top / at[1]) + 1)]
+    at = [round(i * at[1], 12) for i in range(round(top / at[1]) + 1)]
     step, marks, base = (width - left - 12) / len(rows), [], 0.0
     for lane in range(lanes):
         base = 10 + tall + lane * (tall + gap)

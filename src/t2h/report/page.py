@@ -84,7 +84,8 @@ def _header(material: Material, heading: str, summary: Summary) -> Html:
     caveats = (
         tag("ul", [tag("li", caveat) for caveat in summary.caveats], class_="caveats") if summary.caveats else None
     )
-    first, rest = summary.sentences[:1], summary.sentences[1:]
+    spoken = [sentence.replace("w = ", "w\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}") for sentence in summary.sentences]
+    first, rest = spoken[:1], spoken[1:]
     lead = [
         tag("p", join(first), class_="lead") if first else None,
         tag("p", " ".join(rest), class_="more") if rest else None,

@@ -77,7 +77,11 @@ def _curve(material: Material, result: Result, key: str) -> Line | None:
 
 def _axis(kind: Kind) -> Callable[[float], str]:
     """Percents without decimals on axes and in descriptions."""
-    return (lambda y: f"{100 * y:.0f} %") if kind.percent else (lambda y: f"{y:g}" if y == round(y, 2) else number(y))
+    return (lambda y: f"{100 * y:.0f} %") if kind.percent else _plain
+
+
+def _plain(y: float) -> str:
+    return f"{y:g}" if y == round(y, 2) and abs(y) < 1e5 else number(y)
 
 
 def class_section(material: Material, table: ClassTable) -> list[Html]:
@@ -120,7 +124,7 @@ def transfer_section(runs: Sequence[Run]) -> list[Html]:
 
 def _transfer(run: Run) -> Html | None:
     parts = [(run.transfer or {}).get(key) or [] for key in ("t_edges", "total", "within_class", "across_class")]
-    edges, total, within, across = parts
+    edges, total, within, across = ([float(n) for n in part] for part in parts)
     if len(edges) < 2 or not len(edges) - 1 == len(total) == len(within) == len(across):
         return None
     middles = tuple((a + b) / 2 for a, b in pairwise(edges))
@@ -142,7 +146,7 @@ def training_section(material: Material, runs: Sequence[Run]) -> list[Html]:
     losses = [loss for line in lines for _, loss in line.points]
     low, high = min(losses), max(losses)
     wide = (max(0.0, low - 0.15 * (high - low)), high + 0.1 * (high - low)) if high > low else None
-    chart = line_chart("Training loss over the images seen", lines, "images seen", _brief, number, y_range=wide)
+    chart = line_chart("Training loss over the images seen", lines, "images seen", _brief, _plain, y_range=wide)
     about = "smoothed; methods that aim at different targets have different losses, so read each curve by itself"
     return [
         tag(

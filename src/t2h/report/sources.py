@@ -63,7 +63,7 @@ class Point:
     classes: dict[int, dict[str, Figure]] = field(default_factory=dict)
 
     @staticmethod
-    def read(entry: dict[str, Any]) -> Point:
+    def read(entry: Any) -> Point:
         """A point of a result file."""
         return Point(
             w=float(entry.get("w") or 0),
@@ -241,5 +241,5 @@ def _json(path: Path) -> Any:
         raise UserError(f"{path} is not readable as JSON ({error}).") from error
 
 
-def _figures(entry: dict[str, Any]) -> dict[str, Figure]:
+def _figures(entry: Any) -> dict[str, Figure]:
     return {str(key): Figure.read(value) for key, value in (entry.get("figures") or {}).items()}
