@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from t2h.errors import UserError
 
 
-class NoiseSchedule(nn.Module):
+class NoiseSchedule:
     """x_t = √ᾱ_t x_0 + √(1-ᾱ_t) ε, with β_t linear in t.
 
     Args:
@@ -23,17 +23,13 @@ class NoiseSchedule(nn.Module):
         beta_end: β_{T-1}, in [beta_start, 1).
 
     Attributes:
-        alpha_bar: ᾱ, float64 (T,), the cumulative product of 1-β.
+        alpha_bar: ᾱ, float64 (T,) on the CPU, the cumulative product of 1-β.
 
     Raises:
         UserError: if T < 1 or not 0 < beta_start <= beta_end < 1.
     """
 
-    beta: Tensor
-    alpha_bar: Tensor
-
     def __init__(self, num_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> None:
-        super().__init__()
         if num_timesteps < 1:
             raise UserError(f"num_timesteps is {num_timesteps}; it must be at least 1.")
         if not 0 < beta_start <= beta_end < 1:
@@ -41,49 +37,55 @@ class NoiseSchedule(nn.Module):
         self.num_timesteps = num_timesteps
         self.beta_start = beta_start
         self.beta_end = beta_end
-        # As the official code: linspace in float32, then float64. Bit for bit its table.
-        beta = torch.linspace(beta_start, beta_end, num_timesteps, dtype=torch.float32).double()
-        self.register_buffer("beta", beta, persistent=False)
-        self.register_buffer("alpha_bar", torch.cumprod(1 - beta, dim=0), persistent=False)
+        # linspace in float32, then float64: bit for bit the official table
+        self.beta = torch.linspace(beta_start, beta_end, num_timesteps, dtype=torch.float32).double()
+        self.alpha_bar = torch.cumprod(1 - self.beta, dim=0)
+        self._tables = {
+            "signal": self.alpha_bar.sqrt(),
+            "noise": (1 - self.alpha_bar).sqrt(),
+            "sigma": (1 / self.alpha_bar - 1).sqrt(),
+        }
+        self._cache: dict[tuple[str, torch.device, torch.dtype], Tensor] = {}
 
-    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
-        """Move the tables between devices, but keep them in float64 whatever `.half()` or `.to(dtype)` asks."""
-        beta, alpha_bar = self.beta, self.alpha_bar
-        super()._apply(fn, recurse)
-        if self.beta.dtype != torch.float64:
-            self.beta, self.alpha_bar = beta.to(self.beta.device), alpha_bar.to(self.beta.device)
-        return self
+    def _at(self, name: str, t: Tensor, dtype: torch.dtype) -> Tensor:
+        """A table at t, on the device of t; each table crosses to a device once."""
+        key = (name, t.device, dtype)
+        if key not in self._cache:
+            self._cache[key] = self._tables[name].to(dtype).to(t.device)
+        return self._cache[key][t]
 
-    def _at(self, table: Tensor, t: Tensor, like: Tensor) -> Tensor:
-        return table.to(t.device)[t].to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+    def sigma(self, t: Int[Tensor, " b"], dtype: torch.dtype = torch.float64) -> Float[Tensor, " b"]:
+        """σ_t = √(1/ᾱ_t - 1), the noise level of x_t/√ᾱ_t; (B,), float64 unless asked otherwise."""
+        return self._at("sigma", t, dtype)
 
-    def sigma(self, t: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """σ_t = √(1/ᾱ_t - 1), the noise level of x_t/√ᾱ_t; float64 (B,)."""
-        return (1 / self.alpha_bar.to(t.device)[t] - 1).sqrt()
+    def _signal_and_noise(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """√ᾱ_t and √(1-ᾱ_t), shaped to multiply images."""
+        shape = (-1, *[1] * (like.ndim - 1))
+        return self._at("signal", t, like.dtype).reshape(shape), self._at("noise", t, like.dtype).reshape(shape)
 
     def add_noise(
         self, x0: Float[Tensor, "b c h w"], eps: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]
     ) -> Float[Tensor, "b c h w"]:
         """x_t = √ᾱ_t x_0 + √(1-ᾱ_t) ε."""
-        signal, noise = self._at(self.alpha_bar.sqrt(), t, x0), self._at((1 - self.alpha_bar).sqrt(), t, x0)
+        signal, noise = self._signal_and_noise(t, x0)
         return signal * x0 + noise * eps
 
     def eps_from_x0(
         self, xt: Float[Tensor, "b c h w"], x0: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]
     ) -> Float[Tensor, "b c h w"]:
         """ε = (x_t - √ᾱ_t x_0) / √(1-ᾱ_t), the noise that leads from x_0 to x_t."""
-        signal, noise = self._at(self.alpha_bar.sqrt(), t, xt), self._at((1 - self.alpha_bar).sqrt(), t, xt)
+        signal, noise = self._signal_and_noise(t, xt)
         return (xt - signal * x0) / noise
 
     def x0_from_eps(
         self, xt: Float[Tensor, "b c h w"], eps: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]
     ) -> Float[Tensor, "b c h w"]:
         """x_0 = (x_t - √(1-ᾱ_t) ε) / √ᾱ_t, the clean image that x_t and ε imply."""
-        signal, noise = self._at(self.alpha_bar.sqrt(), t, xt), self._at((1 - self.alpha_bar).sqrt(), t, xt)
+        signal, noise = self._signal_and_noise(t, xt)
         return (xt - noise * eps) / signal
 
     def ddim_scheduler(self) -> DDIMScheduler:
-        """The official DDIM sampler: t = T-s, T-2s, ..., 0, x_0 unclipped, and a last step (0 → 0) that changes nothing."""
+        """The official DDIM sampler: t = T-s, ..., s, 0, x_0 unclipped, and a last step (0 → 0) that changes nothing."""
         return DDIMScheduler(
             num_train_timesteps=self.num_timesteps,
             beta_start=self.beta_start,
@@ -96,7 +98,7 @@ class NoiseSchedule(nn.Module):
         )
 
     def ddpm_scheduler(self, variance_type: str = "fixed_large") -> DDPMScheduler:
-        """The official ancestral sampler: variance β_t ("fixed_large") or the posterior's ("fixed_small"), x_0 unclipped."""
+        """The official ancestral sampler: variance β_t ("fixed_large") or the posterior's, x_0 unclipped."""
         return DDPMScheduler(
             num_train_timesteps=self.num_timesteps,
             beta_start=self.beta_start,

@@ -1,0 +1,169 @@
+"""Batches of training images, on the device, in an order that follows from the seed alone.
+
+The images of a run form one endless sequence: epoch after epoch of shuffled (or resampled) rows. A process takes its slice of each
+batch, so the order does not depend on how many processes there are, and a resumed run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from t2h.data.table import ImageTable, Images
+from t2h.errors import UserError
+from t2h.randomness import derive_seed, generator
+
+Resampling = Literal["none", "sqrt", "balanced"]
+POWER = {"none": 1.0, "sqrt": 0.5, "balanced": 0.0}
+
+
+@dataclass(frozen=True)
+class Share:
+    """A process's share of each batch: ``size`` images a process, ``world`` processes, this one being ``rank``."""
+
+    size: int
+    rank: int = 0
+    world: int = 1
+
+
+class Order:
+    """The endless sequence of row numbers that training sees.
+
+    Args:
+        labels: classes of the rows, int64 (N,).
+        seed: of the shuffles.
+        power: q of p(class) ∝ n_c^q. 1 shuffles the rows, epoch by epoch; any other q draws rows with replacement, 0.5 being
+            square-root and 0 class-balanced sampling.
+
+    Raises:
+        UserError: if there is no image.
+    """
+
+    def __init__(self, labels: Int[np.ndarray, " n"], seed: int, power: float = 1.0) -> None:
+        if len(labels) == 0:
+            raise UserError("the training set has no image; check the data folder and the long-tail options.")
+        self.labels, self.seed, self.power = labels, seed, power
+        self._epoch = lru_cache(maxsize=2)(self._make_epoch)
+
+    def _make_epoch(self, epoch: int) -> Int[np.ndarray, " n"]:
+        n = len(self.labels)
+        random = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "order", epoch)))
+        if self.power == 1:
+            return random.permutation(n)
+        counts = np.bincount(self.labels)
+        weight = counts[self.labels] ** (self.power - 1.0)
+        return random.choice(n, size=n, p=weight / weight.sum())
+
+    def rows(self, start: int, count: int) -> Int[np.ndarray, " count"]:
+        """Row numbers of positions start ... start+count-1 of the sequence."""
+        n, parts = len(self.labels), []
+        while count > 0:
+            epoch, offset = divmod(start, n)
+            parts.append(self._epoch(epoch)[offset : offset + count])
+            start, count = start + len(parts[-1]), count - len(parts[-1])
+        return np.concatenate(parts)
+
+
+class _Batches(Dataset):
+    """Batch k of one process's share, decoded by a worker."""
+
+    def __init__(self, images: Images, order: Order, start: int, share: Share) -> None:
+        self.images, self.order, self.start, self.share = images, order, start, share
+
+    def __len__(self) -> int:
+        return 2**40
+
+    def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
+        share = self.share
+        position = self.start + (k * share.world + share.rank) * share.size
+        rows = self.order.rows(position, share.size)
+        return torch.from_numpy(self.images[rows]), torch.from_numpy(self.order.labels[rows])
+
+
+class BatchStream:
+    """Draws (x0, y) on the device.
+
+    Images that fit live there as one uint8 tensor; a larger set streams through a `DataLoader` with workers.
+
+    Args:
+        table: the training images.
+        device: where the batches are wanted.
+        seed: of order and flips.
+        power: as in `Order`.
+        flip: mirror each image left to right with probability 1/2.
+        resident_bytes: sets up to this size are kept on the device.
+        workers: of the loader, where the set is larger.
+    """
+
+    def __init__(
+        self,
+        table: ImageTable,
+        device: torch.device,
+        seed: int,
+        power: float = 1.0,
+        flip: bool = True,
+        resident_bytes: int = 4 * 2**30,
+        workers: int = 4,
+    ) -> None:
+        self.table, self.device, self.seed, self.flip, self.workers = table, device, seed, flip, workers
+        self.order = Order(table.labels, seed, power)
+        self.bytes = int(np.prod(table.images.shape))
+        self.resident = self.bytes <= resident_bytes
+        if self.resident:
+            self._images = torch.from_numpy(np.asarray(table.images[np.arange(len(table))])).to(device)
+            self._labels = torch.from_numpy(table.labels).to(device)
+
+    def describe(self) -> str:
+        """One line that says how the images reach the device."""
+        size = f"{self.bytes / 2**20:,.0f} MiB"
+        if self.resident:
+            return f"{size} of images kept on {self.device}"
+        return f"{size} of images streamed by {self.workers} workers"
+
+    def batches(self, start: int, share: Share) -> Iterator[tuple[Float[Tensor, "b c h w"], Int[Tensor, " b"]]]:
+        """This process's batches from position ``start`` of the sequence on, without end: images in [-1, 1] and labels."""
+        source = self._resident_batches(start, share) if self.resident else self._streamed_batches(start, share)
+        for k, (images, labels) in enumerate(source):
+            x0 = images.to(torch.float32).mul_(2 / 255).sub_(1)
+            if self.flip:
+                draws = generator(self.device, self.seed, "flip", share.rank, start + k * share.world * share.size)
+                mirrored = torch.rand(len(x0), generator=draws, device=self.device) < 0.5
+                x0 = torch.where(mirrored.reshape(-1, 1, 1, 1), x0.flip(-1), x0)
+            yield x0, labels
+
+    def _resident_batches(self, start: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
+        position = start + share.rank * share.size
+        while True:
+            rows = torch.from_numpy(self.order.rows(position, share.size)).to(self.device, non_blocking=True)
+            yield self._images[rows], self._labels[rows]
+            position += share.world * share.size
+
+    def _streamed_batches(self, start: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
+        loader = DataLoader(
+            _Batches(self.table.images, self.order, start, share),
+            batch_size=None,
+            sampler=_Counter(),
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+            persistent_workers=self.workers > 0,
+        )
+        for images, labels in loader:
+            yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+
+
+class _Counter:
+    """0, 1, 2, ..."""
+
+    def __iter__(self) -> Iterator[int]:
+        k = 0
+        while True:
+            yield k
+            k += 1

@@ -1,0 +1,153 @@
+"""The networks: presets of diffusers' `UNet2DModel`, the null label, and the bottleneck.
+
+The `cifar` preset is the U-Net of pytorch-ddpm that every long-tailed paper uses; with 10 classes it has 35,751,939 parameters and
+computes what the official network computes (`t2h.convert`). "No label" is row K of the class embedding: zero for ever.
+
+A trap: the time and label embedding is added before a GroupNorm. With as many groups as channels that norm subtracts it
+again, and the network is blind to t and y. The small presets therefore have at least 4 channels in a group.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DModel
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from t2h.errors import UserError, unknown_name
+
+
+def _unet(
+    channels: tuple[int, ...], attention: tuple[int, ...], blocks: int, groups: int, dropout: float
+) -> dict[str, Any]:
+    down = tuple("AttnDownBlock2D" if level in attention else "DownBlock2D" for level in range(len(channels)))
+    return {
+        "freq_shift": 0,
+        "flip_sin_to_cos": False,
+        "down_block_types": down,
+        "up_block_types": tuple(name.replace("Down", "Up") for name in reversed(down)),
+        "block_out_channels": channels,
+        "layers_per_block": blocks,
+        "downsample_padding": 1,
+        "attention_head_dim": None,
+        "norm_num_groups": groups,
+        "norm_eps": 1e-5,
+        "dropout": dropout,
+    }
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # The papers' network (Ho et al. 2020; CBDM, T2H, CORAL, CM), for 32 px.
+    "cifar": _unet((128, 256, 256, 256), attention=(1,), blocks=2, groups=32, dropout=0.1),
+    # The same network at 64 px: the official scripts change --img_size alone.
+    "tiny-imagenet": _unet((128, 256, 256, 256), attention=(1,), blocks=2, groups=32, dropout=0.1),
+    # 28 and 32 px on a CPU.
+    "small": _unet((32, 64, 128), attention=(2,), blocks=1, groups=8, dropout=0.1),
+    # 8 px, the embedded digits.
+    "digits": _unet((32, 64), attention=(1,), blocks=1, groups=8, dropout=0.0),
+}
+
+
+def network_config(
+    preset: str, num_classes: int | None, channels: int, image_size: int, dropout: float | None = None
+) -> dict[str, Any]:
+    """The configuration of a `UNet2DModel` for these images.
+
+    Args:
+        preset: a name in `PRESETS`, or the path of a JSON file with a `UNet2DModel` configuration.
+        num_classes: K; None for an unconditional network.
+        channels: 1 or 3.
+        image_size: height and width in pixels.
+        dropout: replaces the preset's, in [0, 1).
+
+    Raises:
+        UserError: for an unknown preset, or an image size that the network cannot halve often enough.
+    """
+    if preset in PRESETS:
+        config = dict(PRESETS[preset])
+    elif preset.endswith(".json"):
+        loaded = json.loads(Path(preset).read_text())
+        config = {key: value for key, value in loaded.items() if not key.startswith("_")}
+    else:
+        raise unknown_name("network", preset, PRESETS)
+    if dropout is not None:
+        config["dropout"] = dropout
+    factor = 2 ** (len(config["down_block_types"]) - 1)
+    if image_size % factor:
+        raise UserError(
+            f"images of {image_size} px do not fit the network {preset!r}, which halves them "
+            f"{len(config['down_block_types']) - 1} times; choose an image size that {factor} divides, "
+            f"such as --image-size {round(image_size / factor) * factor or factor}."
+        )
+    embeds = None if num_classes is None else num_classes + 1
+    return config | {
+        "sample_size": image_size,
+        "in_channels": channels,
+        "out_channels": channels,
+        "num_class_embeds": embeds,
+    }
+
+
+def build_network(config: dict[str, Any], seed: int = 0) -> UNet2DModel:
+    """A fresh network with pytorch-ddpm's initial weights, drawn from ``seed`` alone.
+
+    Weights are Xavier uniform, biases zero, and the last layer of each residual block, of each attention and of the network
+    is all but zero (gain 1e-5), as in the official code; the class embedding is standard normal, its null row zero.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet = UNet2DModel(**config)
+        for name, module in unet.named_modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                last = name.endswith(("conv2", "to_out.0", "conv_out"))
+                nn.init.xavier_uniform_(module.weight, gain=1e-5 if last else 1.0)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        if unet.class_embedding is not None:
+            nn.init.normal_(unet.class_embedding.weight)
+    freeze_null_label(unet)
+    return unet
+
+
+def freeze_null_label(unet: UNet2DModel) -> None:
+    """Make row K of the class embedding zero, and keep gradients from it."""
+    if unet.class_embedding is not None:
+        null = unet.class_embedding.num_embeddings - 1
+        unet.class_embedding.padding_idx = null
+        with torch.no_grad():
+            unet.class_embedding.weight[null].zero_()
+
+
+def null_label(unet: UNet2DModel) -> int | None:
+    """K, the label that means "none"; None for an unconditional network."""
+    embeds = unet.config["num_class_embeds"]
+    return None if embeds is None else embeds - 1
+
+
+class UNetDenoiser(nn.Module):
+    """A `UNet2DModel` as objectives call it: `denoiser(xt, t, class_labels) -> eps`."""
+
+    def __init__(self, unet: UNet2DModel) -> None:
+        super().__init__()
+        self.unet = unet
+
+    def forward(
+        self, xt: Float[Tensor, "b c h w"], t: Int[Tensor, " b"], class_labels: Int[Tensor, " b"] | None
+    ) -> Float[Tensor, "b c h w"]:
+        """ε_θ(x_t, t, y)."""
+        return self.unet(xt, t, class_labels, return_dict=False)[0]
+
+    def with_bottleneck(
+        self, xt: Float[Tensor, "b c h w"], t: Int[Tensor, " b"], class_labels: Int[Tensor, " b"] | None
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b k i j"]]:
+        """ε_θ and the activations after the middle block, with gradient."""
+        seen: list[Tensor] = []
+        hook = self.unet.mid_block.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+        try:
+            return self(xt, t, class_labels), seen[0]
+        finally:
+            hook.remove()

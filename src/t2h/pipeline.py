@@ -1,0 +1,244 @@
+"""The pipeline: a trained network with its scheduler, its classes and where it came from, in diffusers' layout on disk."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DModel
+from jaxtyping import Float
+from torch import Tensor
+
+from t2h.errors import UserError, unknown_name
+from t2h.network import null_label
+
+Labels = int | str | Sequence[int | str] | Tensor | np.ndarray | None
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+class T2HPipeline(DiffusionPipeline):
+    """Draws images of chosen classes, with classifier-free guidance.
+
+    Args:
+        unet: predicts ε; its class embedding has K+1 rows, the last one the null label, or it has none (unconditional).
+        scheduler: any diffusers scheduler; the official DDIM and DDPM come from `NoiseSchedule`.
+        class_names: the K names; None numbers the classes.
+        class_counts: how many training images each class had.
+        method: the name of the training objective, such as "t2h".
+        w: the guidance weight that the paper uses for this model; `guidance_scale` is 1 + w.
+        images_seen: how many images training has shown.
+        training: what else is worth knowing of the training run (plain values), for the model card.
+    """
+
+    model_cpu_offload_seq = "unet"
+
+    def __init__(
+        self,
+        unet: UNet2DModel,
+        scheduler: SchedulerMixin,
+        class_names: Sequence[str] | None = None,
+        class_counts: Sequence[int] | None = None,
+        method: str = "ddpm",
+        w: float = 1.5,
+        images_seen: int = 0,
+        training: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(unet=unet, scheduler=scheduler)
+        k = null_label(unet)
+        names = [str(c) for c in range(k or 0)] if class_names is None else [str(name) for name in class_names]
+        if k is not None and len(names) != k:
+            raise UserError(f"{len(names)} class names for a network of {k} classes; give one name per class.")
+        self.register_to_config(
+            class_names=names,
+            class_counts=None if class_counts is None else [int(n) for n in class_counts],
+            method=method,
+            w=float(w),
+            images_seen=int(images_seen),
+            training=dict(training or {}),
+        )
+
+    @property
+    def num_classes(self) -> int | None:
+        """K; None for an unconditional network."""
+        return null_label(self.unet)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images."""
+        size = self.unet.config["sample_size"]
+        height, width = (size, size) if isinstance(size, int) else size
+        return self.unet.config["in_channels"], height, width
+
+    def class_ids(self, labels: Labels) -> list[int]:
+        """Class ids of ids, names, or a mixture.
+
+        Raises:
+            UserError: for an id outside 0 ... K-1 or a name that is no class.
+        """
+        if isinstance(labels, Tensor | np.ndarray):
+            labels = labels.tolist()
+        listed = [labels] if isinstance(labels, int | str) else list(labels or [])
+        if not listed:
+            raise UserError("class_labels is empty; give at least one class id or name.")
+        return [self._class_id(label) for label in listed]
+
+    def _class_id(self, label: int | str) -> int:
+        names, k = self.config["class_names"], self.num_classes
+        if k is None:
+            raise UserError("this network is unconditional: leave class_labels=None and give batch_size.")
+        if isinstance(label, str):
+            if label not in names:
+                raise unknown_name("class", label, names)
+            return names.index(label)
+        if not 0 <= label < k:
+            raise UserError(f"class id {label} is out of range; this network has classes 0 ... {k - 1}.")
+        return int(label)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        class_labels: Labels = None,
+        guidance_scale: float = 2.5,
+        num_inference_steps: int = 100,
+        generator: Generators = None,
+        latents: Float[Tensor, "b c h w"] | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        *,
+        batch_size: int = 1,
+        eta: float = 0.0,
+    ) -> ImagePipelineOutput | tuple[Any]:
+        """Draw one image per label.
+
+        Args:
+            class_labels: class ids or names, one per image. None draws ``batch_size`` images without label.
+            guidance_scale: 1 + w of ε_c + w (ε_c - ε_∅). 1 is no guidance (one network pass per step instead of two).
+            num_inference_steps: how many denoising steps.
+            generator: one generator, from which one seed per image is drawn, so that image i is the same whatever the
+                batch it is drawn in; or a list with one generator per image.
+            latents: the starting noise (B, C, H, W), instead of drawing it.
+            output_type: "pil", "np" (float in [0, 1], (B, H, W, C)) or "pt" (float in [0, 1], (B, C, H, W)).
+            return_dict: False returns a plain tuple.
+            batch_size: how many images to draw where ``class_labels`` is None.
+            eta: η of DDIM; other schedulers ignore it.
+
+        Returns:
+            An `ImagePipelineOutput` with `.images`.
+
+        Raises:
+            UserError: for labels, latents, generators or an output type that do not fit.
+        """
+        if output_type not in ("pil", "np", "pt"):
+            raise unknown_name("output_type", output_type, ("pil", "np", "pt"))
+        device, k = self._execution_device, self.num_classes
+        ids = None if class_labels is None else self.class_ids(class_labels)
+        count = batch_size if ids is None else len(ids)
+        generators = _one_per_image(generator, count)
+        xt = self._starting_noise(latents, count, generators)
+        null = None if k is None else torch.full((count,), k, device=device)
+        label = null if ids is None else torch.tensor(ids, device=device)
+
+        self.scheduler.set_timesteps(num_inference_steps, device=device)
+        xt = xt * self.scheduler.init_noise_sigma
+        accepted = inspect.signature(self.scheduler.step).parameters
+        extra = {name: value for name, value in (("generator", generators), ("eta", eta)) if name in accepted}
+        for t in self.progress_bar(self.scheduler.timesteps):
+            model_input = self.scheduler.scale_model_input(xt, t)
+            eps = self._guided(model_input, t.expand(count).to(device), label, null, guidance_scale)
+            xt = self.scheduler.step(eps, t, xt, **extra).prev_sample
+
+        images = (xt.float() / 2 + 0.5).clamp(0, 1)
+        self.maybe_free_model_hooks()
+        output: Any = images
+        if output_type != "pt":
+            output = images.cpu().permute(0, 2, 3, 1).numpy()
+            if output_type == "pil":
+                output = self.numpy_to_pil(output)
+        return ImagePipelineOutput(images=output) if return_dict else (output,)
+
+    def _guided(
+        self, xt: Tensor, t: Tensor, label: Tensor | None, null: Tensor | None, guidance_scale: float
+    ) -> Tensor:
+        """ε_∅ + guidance_scale (ε_c - ε_∅), both from one pass."""
+        if label is None or null is None or guidance_scale == 1:
+            return self.unet(xt, t, null if label is None else label, return_dict=False)[0]
+        both = self.unet(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([label, null]), return_dict=False)[0]
+        conditional, unconditional = both.chunk(2)
+        return unconditional + guidance_scale * (conditional - unconditional)
+
+    def _starting_noise(self, latents: Tensor | None, count: int, generators: list[torch.Generator]) -> Tensor:
+        shape = (count, *self.image_shape)
+        if latents is None:
+            noise = [
+                torch.randn(shape[1:], generator=g, device=g.device).to(self._execution_device) for g in generators
+            ]
+            return torch.stack(noise).to(self.unet.dtype)
+        if tuple(latents.shape) != shape:
+            raise UserError(f"latents have shape {tuple(latents.shape)}; {shape} is needed for {count} images.")
+        return latents.to(self._execution_device, self.unet.dtype)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Write the pipeline folder, with a filled model card (README.md) unless there is one. Arguments as in diffusers."""
+        super().save_pretrained(save_directory, **kwargs)
+        card = Path(save_directory) / "README.md"
+        if not card.exists():
+            card.write_text(model_card(self), encoding="utf-8")
+
+
+def _one_per_image(generator: Generators, count: int) -> list[torch.Generator]:
+    if isinstance(generator, torch.Generator) or generator is None:
+        source = generator or torch.Generator().manual_seed(torch.seed())
+        seeds = torch.randint(2**62, (count,), generator=source, device=source.device).tolist()
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
+    if len(generator) != count:
+        raise UserError(f"{len(generator)} generators for {count} images; give one generator, or one per image.")
+    return list(generator)
+
+
+def model_card(pipeline: T2HPipeline) -> str:
+    """The model card, in the Hub's form: what the model is, how to use it, what it was trained on."""
+    config, parameters = pipeline.config, sum(p.numel() for p in pipeline.unet.parameters())
+    channels, height, width = pipeline.image_shape
+    names, counts = config["class_names"], config["class_counts"]
+    details = {
+        "Method": config["method"],
+        "Images": f"{height}×{width}, {'grey' if channels == 1 else 'RGB'}",
+        "Classes": pipeline.num_classes if pipeline.num_classes is not None else "none (unconditional)",
+        "Parameters": f"{parameters:,}",
+        "Images seen in training": f"{config['images_seen']:,}",
+        "Guidance in the paper": f"w = {config['w']:g}, that is guidance_scale = {1 + config['w']:g}",
+        **config["training"],
+    }
+    table = "\n".join(f"| {key} | {value} |" for key, value in details.items())
+    label = f"class_labels=[{names[-1]!r}] * 4" if names else "batch_size=4"
+    card = f"""---
+library_name: diffusers
+pipeline_tag: unconditional-image-generation
+tags: [t2h, diffusion, long-tailed, class-conditional]
+---
+
+# A class-conditional diffusion model of long-tailed images
+
+| | |
+| --- | --- |
+{table}
+
+```python
+import torch
+from t2h import T2HPipeline
+
+pipeline = T2HPipeline.from_pretrained("PATH_OR_REPOSITORY")
+images = pipeline({label}, guidance_scale={1 + config["w"]:g}, generator=torch.manual_seed(0)).images
+```
+"""
+    if counts:
+        rows = sorted(zip(names, counts, strict=True), key=lambda row: -row[1])
+        card += "\n## Training images per class, head to tail\n\n| class | images |\n| --- | ---: |\n"
+        card += "".join(f"| {name} | {count:,} |\n" for name, count in rows)
+    return card

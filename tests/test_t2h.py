@@ -1,0 +1,259 @@
+"""T2H's posterior, draws and targets: equal to the official code, to a float64 loop, and invariant where they must be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from t2h import NoiseSchedule, UserError
+from t2h.objectives.base import NoisedBatch, noise_batch
+from t2h.objectives.t2h import OrientedCalibration, reference_posterior
+
+SCHEDULE = NoiseSchedule()
+COUNTS = torch.tensor([40, 12, 12, 6, 2, 0])
+
+
+@pytest.fixture(scope="module")
+def official(golden: Path) -> dict[str, torch.Tensor]:
+    with np.load(golden / "transfer_targets.npz") as file:
+        return {key: torch.from_numpy(file[key]) for key in file.files}
+
+
+def batch(n: int = 12, seed: int = 0, dropout: float = 0.0, size: int = 4) -> NoisedBatch:
+    generator = torch.Generator().manual_seed(seed)
+    x0 = torch.rand(n, 3, size, size, generator=generator) * 2 - 1
+    y = torch.randint(5, (n,), generator=generator)
+    return noise_batch(SCHEDULE, x0, y, generator, null_label=6, label_dropout=dropout)
+
+
+def loop_posterior(x0, eps, references, t, log_prior=None) -> np.ndarray:
+    """The equation, term by term, in float64."""
+    p = np.empty((len(x0), len(references)))
+    x0, eps, references = (a.double().numpy().reshape(len(a), -1) for a in (x0, eps, references))
+    for i in range(len(x0)):
+        a = float(SCHEDULE.alpha_bar[t[i]])
+        noisy = (np.sqrt(a) * x0[i] + np.sqrt(1 - a) * eps[i]) / np.sqrt(a)
+        exponent = np.array([-((noisy - r) ** 2).sum() / (2 * (1 / a - 1)) for r in references])
+        exponent += 0 if log_prior is None else log_prior.numpy()
+        weight = np.exp(exponent - exponent.max())
+        p[i] = weight / weight.sum()
+    return p
+
+
+class Scripted(OrientedCalibration):
+    """The calibration with the official draw in place of its own."""
+
+    drawn: torch.Tensor
+
+    def forward(self, batch: NoisedBatch) -> torch.Tensor:
+        real = torch.multinomial
+        torch.multinomial = lambda *_args, **_kwargs: self.drawn.unsqueeze(1)
+        try:
+            return super().forward(batch)
+        finally:
+            torch.multinomial = real
+
+
+def official_batch(official: dict[str, torch.Tensor]) -> NoisedBatch:
+    x0, y, n = official["x0"], official["y"], len(official["y"])
+    nothing = torch.zeros(n, dtype=torch.bool)
+    xt = SCHEDULE.add_noise(x0, official["noise"], official["t"])
+    return NoisedBatch(x0, y, official["t"], official["noise"], xt, y, nothing, x0, y, 0, torch.Generator())
+
+
+def test_schedule_is_the_official_one(official):
+    np.testing.assert_allclose(SCHEDULE.alpha_bar, official["alphas_bar"], rtol=1e-14)
+    np.testing.assert_allclose(SCHEDULE.sigma(torch.arange(1000)), official["sigma_t"], rtol=1e-12)
+    batch = official_batch(official)
+    torch.testing.assert_close(batch.xt, official["x_t"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("beta", [None, -1.0, 0.5, 1.0])
+def test_posterior_is_the_official_one(official, beta):
+    prior = None if beta is None else beta * official["class_frequency"].double().log()[official["y"]]
+    p = reference_posterior(official["x0"], official["noise"], official["x0"], official["t"], SCHEDULE, prior)
+    expected = official["weights" if beta is None else f"weights_prior_{beta}"]
+    assert (p - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("t2h", {"direction": "t2h"}),
+        ("h2t", {"direction": "h2t"}),
+        ("full", {"direction": "full"}),
+        ("t2h_cut400", {"direction": "t2h", "t_max": 400}),
+        ("h2t_cut400", {"direction": "h2t", "t_max": 400}),
+        ("prior_-1.0", {"beta": -1.0}),
+        ("prior_0.5", {"beta": 0.5}),
+        ("prior_1.0", {"beta": 1.0}),
+    ],
+)
+def test_targets_are_the_official_ones_given_the_official_draw(official, name, options):
+    counts = (official["class_frequency"] * 1e6).round().long()
+    target = Scripted(counts, SCHEDULE, **options)
+    target.drawn = official["drawn_index_" + name if name.startswith("prior") else "drawn_index"]
+    ours, expected = target(official_batch(official)), official["target_" + name]
+    # The official form (x_t - √ᾱ_t x_0)/√(1-ᾱ_t) cancels in float32 at small t: 1e-4 of the target's size.
+    error = (ours - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
+    assert error.max() < 1e-4
+
+
+def test_official_draws_depend_on_the_gate(official):
+    assert not torch.equal(official["target_t2h"], official["target_h2t"])
+    assert not torch.equal(official["target_t2h"], official["target_t2h_cut400"])
+
+
+@pytest.mark.parametrize("prior", [False, True])
+def test_posterior_is_the_float64_loop(prior):
+    b = batch(9)
+    b.t[:4] = torch.tensor([0, 0, 999, 1])
+    references = torch.cat([b.x0, b.x0[:2], b.x0[:1] + 1e-3])  # exact duplicates, and one that is nearly one
+    log_prior = torch.linspace(-3, 0, len(references)).double() if prior else None
+    p = reference_posterior(b.x0, b.eps, references, b.t, SCHEDULE, log_prior)
+    np.testing.assert_allclose(p, loop_posterior(b.x0, b.eps, references, b.t, log_prior), atol=1e-5)
+    np.testing.assert_allclose(p.sum(dim=1), 1, atol=1e-6)
+    if not prior:
+        torch.testing.assert_close(p[0, 0], p[0, 9])  # a duplicate shares the weight
+
+
+def test_posterior_at_full_size_and_t_0_needs_float64():
+    """3×64×64 images that differ by less than float32's squared norms resolve."""
+    generator = torch.Generator().manual_seed(0)
+    x0 = torch.rand(1, 3, 64, 64, generator=generator) * 2 - 1
+    references = torch.cat([x0, x0 + 1e-4 * torch.randn(3, 3, 64, 64, generator=generator)])
+    eps, t = torch.randn(x0.shape, generator=generator), torch.zeros(1, dtype=torch.int64)
+    p = reference_posterior(x0, eps, references, t, SCHEDULE)
+    np.testing.assert_allclose(p, loop_posterior(x0, eps, references, t), atol=1e-5)
+
+
+def test_an_excluded_reference_is_never_aimed_at():
+    b = batch(6)
+    log_prior = torch.zeros(6).index_fill(0, torch.tensor([2]), -torch.inf)
+    p = reference_posterior(b.x0, b.eps, b.x0, b.t, SCHEDULE, log_prior)
+    assert torch.all(p[:, 2] == 0)
+
+
+def aim(target: torch.Tensor, b: NoisedBatch) -> torch.Tensor:
+    """The clean image that a target points at."""
+    return SCHEDULE.x0_from_eps(b.xt.double(), target.double(), b.t)
+
+
+def test_every_direction_keeps_what_it_may():
+    b = batch(64, size=2)
+    allowed = {
+        "t2h": COUNTS[b.y].unsqueeze(0) >= COUNTS[b.y].unsqueeze(1),
+        "h2t": COUNTS[b.y].unsqueeze(0) <= COUNTS[b.y].unsqueeze(1),
+        "full": torch.ones(64, 64, dtype=torch.bool),
+    }
+    for direction, gate in allowed.items():
+        x0_hat = aim(OrientedCalibration(COUNTS, SCHEDULE, direction=direction)(b), b)
+        distance = (x0_hat.unsqueeze(1) - b.x0.double()).flatten(2).norm(dim=2)
+        moved_to = distance.argmin(dim=1)
+        assert torch.all(gate[torch.arange(64), moved_to])
+        assert (moved_to != torch.arange(64)).sum() > 10  # and it did move
+
+
+def test_the_draw_has_the_posterior_distribution():
+    b = batch(6)
+    b.t.fill_(700)
+    b = NoisedBatch(
+        b.x0, b.y, b.t, b.eps, SCHEDULE.add_noise(b.x0, b.eps, b.t), b.label, b.dropped, b.x0, b.y, 0, b.generator
+    )
+    target, draws = OrientedCalibration(COUNTS, SCHEDULE, direction="t2h"), 4000
+    mean = torch.stack([aim(target(b), b) for _ in range(draws)]).mean(dim=0)
+    expected = aim(OrientedCalibration(COUNTS, SCHEDULE, direction="t2h", estimate="expectation")(b), b)
+    assert (mean - expected).abs().max() < 5 / draws**0.5
+
+
+def test_expectation_is_the_loop():
+    b = batch(10)
+    p, x0_hat = loop_posterior(b.x0, b.eps, b.x0, b.t), b.x0.double().clone()
+    for i in range(10):
+        gated = sum(p[i, j] for j in range(10) if COUNTS[b.y[j]] >= COUNTS[b.y[i]])
+        aimed = sum(p[i, j] * b.x0[j].double() for j in range(10) if COUNTS[b.y[j]] >= COUNTS[b.y[i]])
+        x0_hat[i] = aimed + (1 - gated) * b.x0[i].double()
+    ours = OrientedCalibration(COUNTS, SCHEDULE, estimate="expectation")(b)
+    torch.testing.assert_close(ours.double(), SCHEDULE.eps_from_x0(b.xt.double(), x0_hat, b.t), rtol=1e-3, atol=1e-3)
+
+
+def test_outside_the_window_the_target_is_exactly_the_noise():
+    b = batch(64)
+    target = OrientedCalibration(COUNTS, SCHEDULE, direction="full", t_min=300, t_max=800)(b)
+    outside = (b.t < 300) | (b.t >= 800)
+    assert torch.equal(target[outside], b.eps[outside])
+    assert not torch.equal(target[~outside], b.eps[~outside])
+
+
+@pytest.mark.parametrize("dropped_target", ["same", "plain", "h2t"])
+def test_targets_of_dropped_labels(dropped_target):
+    b, same = (
+        batch(64, dropout=0.5),
+        OrientedCalibration(COUNTS, SCHEDULE, estimate="expectation")(batch(64, dropout=0.5)),
+    )
+    target = OrientedCalibration(COUNTS, SCHEDULE, dropped_target=dropped_target, estimate="expectation")(b)
+    assert 10 < b.dropped.sum() < 54
+    assert torch.equal(target[~b.dropped], same[~b.dropped])
+    h2t = OrientedCalibration(COUNTS, SCHEDULE, direction="h2t", estimate="expectation")(b)
+    expected = {"same": same, "plain": b.eps, "h2t": h2t}[dropped_target]
+    assert torch.equal(target[b.dropped], expected[b.dropped])
+
+
+def test_a_batch_of_one_aims_at_itself():
+    b = batch(1)
+    for direction in ("t2h", "h2t", "full"):
+        torch.testing.assert_close(OrientedCalibration(COUNTS, SCHEDULE, direction=direction)(b), b.eps)
+
+
+def test_the_draw_comes_from_the_given_generator():
+    first = OrientedCalibration(COUNTS, SCHEDULE)(batch(32, seed=3))
+    torch.manual_seed(99)
+    assert torch.equal(OrientedCalibration(COUNTS, SCHEDULE)(batch(32, seed=3)), first)
+
+
+def test_references_of_other_processes():
+    """Two halves of a batch with the whole as references have the same expectation as the whole."""
+    b = batch(16)
+    whole = OrientedCalibration(COUNTS, SCHEDULE, estimate="expectation")
+    halves = []
+    for offset in (0, 8):
+        part = slice(offset, offset + 8)
+        half = NoisedBatch(
+            b.x0[part], b.y[part], b.t[part], b.eps[part], b.xt[part], b.label[part], b.dropped[part],
+            b.x0, b.y, offset, b.generator,
+        )  # fmt: skip
+        halves.append(OrientedCalibration(COUNTS, SCHEDULE, estimate="expectation")(half))
+    torch.testing.assert_close(torch.cat(halves), whole(b), rtol=1e-4, atol=1e-4)
+
+
+def test_shares_are_counted_by_t():
+    b = batch(256, size=2)
+    target = OrientedCalibration(COUNTS, SCHEDULE, direction="full")
+    x0_hat = aim(target(b), b)
+    to = (x0_hat.unsqueeze(1) - b.x0.double()).flatten(2).norm(dim=2).argmin(dim=1)
+    moved, same_class = to != torch.arange(256), b.y[to] == b.y
+    shares = target.statistics()["transfer"]
+    edges = torch.tensor(shares["t_edges"])
+    assert edges[0] == 0
+    assert edges[-1] == 1000
+    inside = (b.t.unsqueeze(1) >= edges[:-1]) & (b.t.unsqueeze(1) < edges[1:])
+    assert shares["total"] == inside.sum(dim=0).tolist()
+    assert shares["within_class"] == (inside & (moved & same_class).unsqueeze(1)).sum(dim=0).tolist()
+    assert shares["across_class"] == (inside & (moved & ~same_class).unsqueeze(1)).sum(dim=0).tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"direction": "t2hh"}, "did you mean 't2h'"),
+        ({"dropped_target": "plane"}, "did you mean 'plain'"),
+        ({"estimate": "mean"}, "draw, expectation"),
+        ({"t_min": 400, "t_max": 400}, "empty"),
+    ],
+)
+def test_bad_options(options, says):
+    with pytest.raises(UserError, match=says):
+        OrientedCalibration(COUNTS, SCHEDULE, **options)
