@@ -255,6 +255,28 @@ def test_infinite_and_missing_numbers_are_absent(tmp_path: Path) -> None:
     assert not re.search(r"\b(nan|inf)\b", page.source)
 
 
+def test_samples_of_unknown_guidance(tmp_path: Path) -> None:
+    result = make_result("theirs")
+    result["points"] = result["points"][3:4]
+    result["points"][0] |= {"w": None, "guidance_scale": None}
+    result["images"] = {"None": result["images"]["1.5"]}
+    paths = [write(tmp_path / "r.json", result), write(tmp_path / "s.json", result | {"name": "others"})]
+    page = Page(write_report(paths, tmp_path / "page.html"))
+    assert "theirs has FID 27.0 (lower is better)." in page.text
+    assert "others has FID" in page.text
+    assert "unknown w" in page.text
+    assert "w = 0" not in page.text
+
+
+def test_models_that_have_seen_unequally_many_images_are_not_compared(tmp_path: Path) -> None:
+    other = make_result("t2h")
+    other["run"]["images_seen"] = 640_000
+    paths = [write(tmp_path / "a.json", make_result("ddpm")), write(tmp_path / "b.json", other)]
+    summary = summarize(read_material(paths))
+    assert not any("against" in sentence for sentence in summary.sentences)
+    assert summary.caveats[0].startswith("The results differ in images seen")
+
+
 def test_one_name_twice_is_told_apart(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / f"seed{seed}") for seed in (0, 1)]
     material = read_material(runs)

@@ -107,13 +107,13 @@ def count(value: object) -> str:
     return f"{int(value):,}" if isinstance(value, int | float) and math.isfinite(value) else "—"
 
 
-def guidance(w: float) -> str:
-    """ "w = 1.5"."""
-    return f"w = {w:g}"
+def guidance(w: float | None) -> str:
+    """The guidance weight as "w = 1.5"; samples that others drew may not tell it."""
+    return "unknown w" if w is None else f"w = {w:g}"
 
 
 def listing(words: list[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
+    """Words in a row: "a", "a and b", "a, b and c"."""
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 

@@ -171,12 +171,17 @@ def _footer(material: Material) -> Html:
     made = []
     for result in material.results:
         package = result.part("package")
-        commit = f", commit {str(package['commit'])[:10]}" if package.get("commit") else ""
+        commit = f", commit {_commit(str(package['commit']))}" if package.get("commit") else ""
         when = result.content.get("created") or "at an unknown time"
         made.append(f"{result.name}: measured with t2h {package.get('version', '—')}{commit}, {when}")
     return tag(
         "footer", [tag("p", line) for line in made], tag("p", f"Page made by t2h {__version__} from these files alone.")
     )
+
+
+def _commit(commit: str) -> str:
+    """Its first digits, and the "+" of a changed tree."""
+    return commit[:10] + ("+" if commit.endswith("+") else "")
 
 
 def _heading(material: Material) -> str:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -174,14 +175,10 @@ def _pair(entry: Any, table: ClassTable | None) -> Html | None:
     )
 
 
-def _entries(result: Result) -> tuple[float, list[Any]]:
-    """The images of the w nearest to 1.5."""
-    found = [
-        (w, entries)
-        for key, entries in result.part("images").items()
-        if (w := _number(key)) is not None and isinstance(entries, list)
-    ]
-    return min(found, key=lambda item: abs(item[0] - PAPER_W), default=(PAPER_W, []))
+def _entries(result: Result) -> tuple[float | None, list[Any]]:
+    """The images of the w nearest to 1.5; those of an unknown w come last."""
+    found = [(_number(w), entries) for w, entries in result.part("images").items() if isinstance(entries, list)]
+    return min(found, key=lambda item: math.inf if item[0] is None else abs(item[0] - PAPER_W), default=(None, []))
 
 
 def _number(text: Any) -> float | None:

@@ -11,7 +11,8 @@ from t2h.report.sources import Result
 
 def factors(result: Result) -> dict[str, str]:
     """Every factor of a result as flat text: "reference · name" -> "digits"."""
-    return _flat(result.part("protocol"))
+    seen = result.part("run").get("images_seen")
+    return _flat({"images_seen": seen, **result.part("protocol")})
 
 
 def differences(results: Sequence[Result]) -> list[str]:
@@ -30,14 +31,7 @@ def differences(results: Sequence[Result]) -> list[str]:
 
 def protocol_table(results: Sequence[Result]) -> Html:
     """Factors in rows; one column where all results agree, else one per result, with a mark where they differ."""
-    extra = [
-        {"samples per w": _samples(r), "images seen in training": _text(r.part("run").get("images_seen"))}
-        for r in results
-    ]
-    tables = [
-        factors(r) | e | {"weights": _text(r.part("run").get("weights_sha256"))}
-        for r, e in zip(results, extra, strict=True)
-    ]
+    tables = [{"samples per w": _samples(r), **factors(r), "weights": _weights(r)} for r in results]
     names = list(dict.fromkeys(name for table in tables for name in table))
     unlike = {name for name in names if len({table.get(name) for table in tables}) > 1}
     one = len(results) == 1 or not unlike
@@ -75,6 +69,10 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value))
     return str(value)
+
+
+def _weights(result: Result) -> str:
+    return _text(result.part("run").get("weights_sha256"))
 
 
 def _samples(result: Result) -> str:

@@ -68,10 +68,11 @@ def curve_section(material: Material) -> list[Html]:
 
 
 def _curve(material: Material, result: Result, key: str) -> Line | None:
-    figures = [point.figures.get(key, Figure(None)) for point in result.points]
+    points = [(point.w, point) for point in result.points if point.w is not None]
+    figures = [point.figures.get(key, Figure(None)) for _, point in points]
     if sum(entry.value is not None for entry in figures) < 2:
         return None
-    x, y = tuple(point.w for point in result.points), tuple(entry.value for entry in figures)
+    x, y = tuple(w for w, _ in points), tuple(entry.value for entry in figures)
     return Line(result.name, material.slot(result.name), x, y, tuple(entry.interval for entry in figures))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -56,7 +57,7 @@ class ClassTable:
 class Point:
     """The figures at one guidance weight w: of the whole set, of groups of classes, and of classes."""
 
-    w: float
+    w: float | None
     num_images: int | None
     figures: dict[str, Figure]
     groups: dict[str, dict[str, Figure]] = field(default_factory=dict)
@@ -66,7 +67,7 @@ class Point:
     def read(entry: Any) -> Point:
         """A point of a result file."""
         return Point(
-            w=float(entry.get("w") or 0),
+            w=None if entry.get("w") is None else float(entry["w"]),
             num_images=entry.get("num_images"),
             figures=_figures(entry),
             groups={str(name): _figures(group) for name, group in (entry.get("groups") or {}).items()},
@@ -101,11 +102,11 @@ class Result:
 
     def at(self, w: float) -> Point | None:
         """The point of exactly this w."""
-        return next((point for point in self.points if abs(point.w - w) < 1e-9), None)
+        return next((point for point in self.points if point.w is not None and abs(point.w - w) < 1e-9), None)
 
     def nearest(self, w: float = PAPER_W) -> Point | None:
-        """The point whose w is nearest."""
-        return min(self.points, key=lambda point: abs(point.w - w), default=None)
+        """The point whose w is nearest; one of unknown w comes last."""
+        return min(self.points, key=lambda point: math.inf if point.w is None else abs(point.w - w), default=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,11 +199,15 @@ def _read_result(path: Path) -> Result:
             f"{path} has version {content.get('version')!r} of the result format; this t2h reads version 1."
         )
     try:
-        points = tuple(sorted((Point.read(entry) for entry in content.get("points") or []), key=lambda point: point.w))
+        points = tuple(sorted(map(Point.read, content.get("points") or []), key=_w_first))
         table = ClassTable.read(content.get("data"))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); evaluate again.") from error
     return Result(display_name(content.get("name") or path.stem), path, content, points, table)
+
+
+def _w_first(point: Point) -> float:
+    return math.inf if point.w is None else point.w
 
 
 def _read_run(folder: Path, name: str | None) -> Run:

@@ -43,7 +43,7 @@ def value_of(point: Point | None, key: str) -> float | None:
 
 def common_w(results: Sequence[Result]) -> float | None:
     """The w at which all results have a point and which is nearest to the paper's 1.5."""
-    shared = set.intersection(*({point.w for point in result.points} for result in results)) if results else set()
+    shared = set.intersection(*({p.w for p in r.points if p.w is not None} for r in results)) if results else set()
     return min(shared, key=lambda w: abs(w - PAPER_W), default=None)
 
 
@@ -70,10 +70,13 @@ def summarize(material: Material) -> Summary:
 def _alone(result: Result, key: str) -> str:
     kind, best = kind_of(key), best_point(result, key)
     point = result.nearest() if value_of(result.nearest(), key) is not None else best
-    text = f"At {guidance(point.w)} {result.name} has {kind.label} {kind.text(value_of(point, key))}" if point else ""
-    if best is not None and point is not None and best is not point:
+    if point is None:
+        return ""
+    at = f"At {guidance(point.w)} " if point.w is not None else ""
+    text = f"{at}{result.name} has {kind.label} {kind.text(value_of(point, key))}"
+    if best is not None and best is not point:
         text += f"; the best of its curve is {kind.text(value_of(best, key))} at {guidance(best.w)}"
-    return f"{text}{_direction(key)}." if text else ""
+    return f"{text}{_direction(key)}."
 
 
 def _comparison(results: Sequence[Result], key: str) -> list[str]:
@@ -84,7 +87,7 @@ def _comparison(results: Sequence[Result], key: str) -> list[str]:
     sentences.append(_best(results, key))
     if w is not None:
         sentences.append(_tail(results, key, w))
-    return sentences
+    return sentences if any(sentences) else [_alone(result, key) for result in results]
 
 
 def _ranking(results: Sequence[Result], key: str, w: float) -> str:
@@ -105,7 +108,8 @@ def _ranking(results: Sequence[Result], key: str, w: float) -> str:
 def _elsewhere(results: Sequence[Result], key: str, w: float) -> str:
     """Where along the curve another comes first."""
     kind, winner = kind_of(key), _ranked(results, key, w)[0][0]
-    shared = sorted(set.intersection(*({p.w for p in r.points if value_of(p, key) is not None} for r in results)) - {w})
+    measured = [{p.w for p in r.points if p.w is not None and value_of(p, key) is not None} for r in results]
+    shared = sorted(set.intersection(*measured) - {w})
     other = [(v, _ranked(results, key, v)) for v in shared]
     turned = [(v, ranked) for v, ranked in other if ranked[0][0] is not winner and ranked[0][1] != ranked[1][1]]
     if not turned:
@@ -152,9 +156,6 @@ def _caveats(results: Sequence[Result], unlike: list[str]) -> list[str]:
     caveats = []
     if unlike:
         caveats.append(f"The results differ in {listing(unlike)}, so their figures are not compared here.")
-    seen = {str(r.part("run").get("images_seen")): r for r in results if r.part("run").get("images_seen") is not None}
-    if len(seen) > 1:
-        caveats.append(f"The models have not seen equally many images in training ({listing(sorted(seen, key=int))}).")
     methods = [result.method for result in results if result.method]
     if methods and len(set(methods)) == len(methods):
         each = "each method" if len(methods) > 1 else "the method"

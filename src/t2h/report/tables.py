@@ -31,7 +31,7 @@ def figure_rows(material: Material) -> list[Row]:
         slot, point = material.slot(result.name), result.nearest()
         best = best_point(result, key) if key else None
         if point is not None:
-            rows.append(Row(result.name, slot, guidance(point.w), point.figures, point.num_images, f"{point.w:g}"))
+            rows.append(Row(result.name, slot, guidance(point.w), point.figures, point.num_images, guidance(point.w)))
         if best is not None and point is not None and len(result.points) > 1:
             what = f"best {kind_of(key or '').label}, {guidance(best.w)}"
             best_rows.append(Row(result.name, slot, what, best.figures, best.num_images, "best"))
@@ -41,7 +41,7 @@ def figure_rows(material: Material) -> list[Row]:
 def curve_rows(material: Material) -> list[Row]:
     """Every point of every result."""
     return [
-        Row(r.name, material.slot(r.name), guidance(p.w), p.figures, p.num_images, f"{p.w:g}")
+        Row(r.name, material.slot(r.name), guidance(p.w), p.figures, p.num_images, guidance(p.w))
         for r in material.results
         for p in r.points
     ]
