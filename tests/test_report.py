@@ -16,6 +16,8 @@ from report_inputs import COUNTS, NAMES, long_tail, make_result, make_run
 from t2h import UserError
 from t2h.cli import main
 from t2h.report import write_report
+from t2h.report.axes import Line, ticks
+from t2h.report.charts import line_chart
 from t2h.report.figures import kind_of, number
 from t2h.report.sources import ClassTable, read_material
 from t2h.report.summary import summarize
@@ -237,9 +239,60 @@ def test_samples_of_an_archive(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     shutil.rmtree(run / "samples")
     (run / "samples").mkdir()
-    labels = np.repeat(np.arange(10), 3)
-    np.savez(run / "samples" / "samples.npz", images=np.zeros((30, 8, 8, 1), np.uint8), labels=labels)
-    assert "3 samples of class 9 by T2H" in Page(write_report([run], tmp_path / "page.html")).source
+    for w, each in ((0, 2), (1.5, 3)):
+        labels = np.repeat(np.arange(10), each)
+        images = np.zeros((10 * each, 8, 8, 1), np.uint8)
+        np.savez(run / "samples" / f"w_{w}.npz", images=images, labels=labels, protocol=json.dumps({"w": w}))
+    page = Page(write_report([run], tmp_path / "page.html"))
+    assert "3 samples of class 9 by T2H" in page.source
+    assert "Drawn at w = 1.5." in page.text
+
+
+def test_samples_nearest_to_the_papers_guidance_are_shown(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "samples").rename(run / "at_2")
+    (run / "samples").mkdir()
+    for w in (0, 2):
+        shutil.copytree(run / "at_2", run / "samples" / f"w_{w}")
+        (run / "samples" / f"w_{w}" / "samples.json").write_text(json.dumps({"w": w}))
+    assert "Drawn at w = 2." in Page(write_report([run], tmp_path / "page.html")).text
+
+
+def test_transfer_chart_has_the_shares_of_the_log(page: Page) -> None:
+    described = re.findall(r"<desc>(same class: .*?)</desc>", page.source)
+    assert len(described) == 1
+    same, other = (re.findall(r"(\d+) %", part) for part in described[0].split("; "))
+    assert (same[0], same[-1], other[-1]) == ("0", "30", "45")
+    assert len(same) == len(other) == 20
+
+
+def test_names_at_the_ends_of_curves_do_not_overlap() -> None:
+    lines = [Line(f"model {i}", f"c{i}", (0.0, 1.0), (1.0, 2.0 + i / 1000)) for i in range(6)]
+    chart = line_chart("Six curves", lines, "x")
+    heights = sorted(float(y) for y in re.findall(r'y="([\d.]+)" class="name', chart))
+    assert len(heights) == 6
+    assert min(np.diff(heights)) >= 12.9
+
+
+def test_far_apart_values_get_a_logarithmic_axis() -> None:
+    def chart(high: float) -> str:
+        return line_chart("A curve", [Line("model", "c0", (0.0, 1.0), (1.0, high))], "x")
+
+    assert "Logarithmic axis" in chart(21.0)
+    assert "Logarithmic axis" not in chart(19.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    [
+        (0.0, 134.0, [0, 50, 100]),
+        (0.0, 1.0, [0, 0.25, 0.5, 0.75, 1]),
+        (0.0, 0.03, [0, 0.01, 0.02, 0.03]),
+        (2.0, 2.0, [2]),
+    ],
+)
+def test_ticks_are_round(low: float, high: float, wanted: list[float]) -> None:
+    assert ticks(low, high, 4) == wanted
 
 
 def test_absent_figures_show_their_reason(page: Page) -> None:

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from t2h.report.axes import CHARACTER, WIDTH, Frame, Line, ticks
 from t2h.report.figures import number
 from t2h.report.markup import Html, tag
 
-WIDTH = 440.0
 MANY = 40  # from here on classes have no room for their names
-_CHARACTER = 6.9  # mean width of a character of the labels, which phones show at 12.5 px
 
 
 @dataclass(frozen=True)
@@ -33,23 +32,6 @@ class BarRow:
 
     label: str
     bars: tuple[Bar, ...]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One curve; y is None where nothing was measured, and the intervals belong to the points."""
-
-    name: str
-    slot: str
-    x: tuple[float, ...]
-    y: tuple[float | None, ...]
-    intervals: tuple[tuple[float, float] | None, ...] = ()
-    markers: bool = True
-
-    @property
-    def points(self) -> list[tuple[float, float]]:
-        """The measured points."""
-        return [(x, y) for x, y in zip(self.x, self.y, strict=True) if y is not None]
 
 
 def bar_chart(title: str, rows: Sequence[BarRow], y_text: Callable[[float], str] = number) -> Html:
@@ -77,7 +59,7 @@ def line_chart(
         y_range: the range of the y axis. If None it starts at 0, or is logarithmic when values span a factor above 20.
         mark: an x that a dashed line points out.
     """
-    frame = _Frame.around(lines, y_range)
+    frame = Frame.around(lines, y_range)
     grid = [_y_tick(frame, y, y_text(y)) for y in frame.y_ticks]
     x_at = x_ticks if x_ticks is not None else ticks(frame.x_low, frame.x_high, 4)
     axis = [_text(frame.x(x), frame.bottom + 16, x_text(x), anchor="middle") for x in x_at]
@@ -95,7 +77,7 @@ def line_chart(
 
 def area_chart(title: str, edges: Sequence[float], layers: Sequence[Line], x_label: str) -> Html:
     """Shares of bins, stacked: each layer has one y in 0 ... 1 per bin, drawn as steps between the edges."""
-    frame = _Frame(min(edges), max(edges), 0.0, 1.0, False, WIDTH - 16)
+    frame = Frame(min(edges), max(edges), 0.0, 1.0, False, WIDTH - 16)
     grid = [_y_tick(frame, y, f"{100 * y:.0f} %") for y in (0.0, 0.25, 0.5, 0.75, 1.0)]
     axis = [
         _text(frame.x(x), frame.bottom + 16, f"{x:g}", anchor="middle") for x in ticks(frame.x_low, frame.x_high, 5)
@@ -116,74 +98,9 @@ def legend(entries: Sequence[tuple[str, str]]) -> Html:
     return tag("ul", items, class_="legend")
 
 
-def ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers between low and high, roughly as many as asked for."""
-    span = (high - low) / max(about, 1)
-    if span <= 0:
-        return [low]
-    power = 10.0 ** math.floor(math.log10(span))
-    step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= span * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten between low and high; only the powers where those would be too many."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    fine = [m * 10.0**p for p in powers for m in (1, 2, 5) if low <= m * 10.0**p <= high]
-    return fine if len(fine) <= 7 else [10.0**p for p in powers if low <= 10.0**p <= high]
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """Where data lands on the drawing."""
-
-    x_low: float
-    x_high: float
-    y_low: float
-    y_high: float
-    log: bool
-    right: float
-    left: float = 46.0
-    top: float = 12.0
-    bottom: float = 222.0
-
-    @staticmethod
-    def around(lines: Sequence[Line], y_range: tuple[float, float] | None) -> _Frame:
-        xs = [x for line in lines for x, _ in line.points] or [0.0]
-        ys = [y for line in lines for _, y in line.points] or [0.0]
-        ends = [end for line in lines for pair in line.intervals if pair for end in pair]
-        low, high = min(ys), max(ys)
-        log = y_range is None and low > 0 and high / low > 20
-        if y_range:
-            low, high = y_range
-        elif log:
-            low, high = low / 1.3, max([high, *ends]) * 1.15
-        else:
-            low, high = min([0.0, *ys, *ends]), max([0.0, *ys, *ends]) or 1.0
-            step = max(b - a for a, b in pairwise(ticks(low, high, 4)))
-            low, high = step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
-        names = max((len(line.name) for line in lines), default=0)
-        right = WIDTH - 14 - min(names, 22) * _CHARACTER
-        return _Frame(min(xs), max(xs), low, high, log, right)
-
-    @property
-    def y_ticks(self) -> list[float]:
-        return log_ticks(self.y_low, self.y_high) if self.log else ticks(self.y_low, self.y_high, 4)
-
-    def x(self, x: float) -> float:
-        span = self.x_high - self.x_low
-        return self.left + (self.right - self.left) * ((x - self.x_low) / span if span else 0.5)
-
-    def y(self, y: float) -> float:
-        low, high, y = (math.log(max(v, 1e-30)) if self.log else v for v in (self.y_low, self.y_high, y))
-        share = (y - low) / (high - low) if high > low else 0.5
-        return self.bottom - (self.bottom - self.top) * min(max(share, 0.0), 1.0)
-
-
 def _horizontal(rows: Sequence[BarRow], top: float) -> tuple[float, float, list[Html]]:
-    label_width = min(max((len(row.label) for row in rows), default=1), 16) * _CHARACTER + 10
-    text_width = max((len(bar.text) for row in rows for bar in row.bars), default=1) * _CHARACTER + 8
+    label_width = min(max((len(row.label) for row in rows), default=1), 16) * CHARACTER + 10
+    text_width = max((len(bar.text) for row in rows for bar in row.bars), default=1) * CHARACTER + 8
     scale, marks, y = (WIDTH - label_width - text_width) / top, [], 4.0
     thick = 15.0 if all(len(row.bars) == 1 for row in rows) else 11.0
     for row in rows:
@@ -236,19 +153,19 @@ def _reach(bar: Bar) -> float:
     return max(bar.value or 0.0, bar.interval[1] if bar.interval and bar.value is not None else 0.0)
 
 
-def _y_tick(frame: _Frame, y: float, text: str) -> Html:
+def _y_tick(frame: Frame, y: float, text: str) -> Html:
     at = frame.y(y)
     line = tag("path", d=f"M{frame.left:g} {at:.1f}H{frame.right:.1f}", class_="grid")
     return tag("g", line, _text(frame.left - 7, at + 4, text, anchor="end"))
 
 
-def _mark(frame: _Frame, x: float) -> Html | None:
+def _mark(frame: Frame, x: float) -> Html | None:
     if not frame.x_low <= x <= frame.x_high:
         return None
     return tag("path", d=f"M{frame.x(x):.1f} {frame.top:g}V{frame.bottom:g}", class_="mark")
 
 
-def _curve(frame: _Frame, line: Line, y_text: Callable[[float], str]) -> Html:
+def _curve(frame: Frame, line: Line, y_text: Callable[[float], str]) -> Html:
     at = [(frame.x(x), frame.y(y)) for x, y in line.points]
     path = tag("path", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in at), class_=f"line {line.slot}") if at else None
     dots = [
@@ -258,7 +175,7 @@ def _curve(frame: _Frame, line: Line, y_text: Callable[[float], str]) -> Html:
     return tag("g", path, dots if line.markers else None)
 
 
-def _band(frame: _Frame, line: Line) -> Html | None:
+def _band(frame: Frame, line: Line) -> Html | None:
     spans = [(frame.x(x), *map(frame.y, pair)) for x, pair in zip(line.x, line.intervals, strict=False) if pair]
     if len(spans) < 2:
         return None
@@ -266,7 +183,7 @@ def _band(frame: _Frame, line: Line) -> Html | None:
     return tag("path", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in outline) + "Z", class_=f"band {line.slot}")
 
 
-def _end_labels(frame: _Frame, lines: Sequence[Line]) -> list[Html]:
+def _end_labels(frame: Frame, lines: Sequence[Line]) -> list[Html]:
     """Names at the ends of the curves, pushed apart until none lies on another."""
     ends = sorted(((frame.y(line.points[-1][1]), line) for line in lines if line.points), key=lambda end: end[0])
     at = [y for y, _ in ends]
@@ -279,7 +196,7 @@ def _end_labels(frame: _Frame, lines: Sequence[Line]) -> list[Html]:
     ]
 
 
-def _steps(frame: _Frame, edges: Sequence[float], base: Sequence[float], top: Sequence[float]) -> str:
+def _steps(frame: Frame, edges: Sequence[float], base: Sequence[float], top: Sequence[float]) -> str:
     there = [f"{frame.x(x):.1f} {frame.y(y):.1f}" for y, ends in zip(top, pairwise(edges), strict=True) for x in ends]
     back = [f"{frame.x(x):.1f} {frame.y(y):.1f}" for y, ends in zip(base, pairwise(edges), strict=True) for x in ends]
     return "M" + "L".join(there + back[::-1]) + "Z"

@@ -5,12 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,18 +15,10 @@ from PIL import Image
 
 from t2h.report.figures import PAPER_W, guidance, number
 from t2h.report.markup import Html, tag
+from t2h.report.samples import PER_ROW, Samples, as_number, read_samples
 from t2h.report.sources import ClassTable, Material, Result, Run
 
-_PER_ROW, _MAX_ROWS, _MAX_SIDE = 8, 21, 96
-
-
-@dataclass(frozen=True)
-class Samples:
-    """A few samples of each class of one run."""
-
-    name: str
-    w: float | None
-    rows: dict[int, list[Image.Image]]
+_MAX_ROWS = 21
 
 
 def sample_section(material: Material, table: ClassTable | None) -> list[Html]:
@@ -56,23 +45,6 @@ def sample_section(material: Material, table: ClassTable | None) -> list[Html]:
     grids = [_grid(run) for run in material.runs if run.table == table and run.name not in have]
     grids = [grid for grid in grids if grid is not None]
     return [*parts, tag("div", grids, class_="columns")] if grids else parts
-
-
-def read_samples(run: Run) -> Samples | None:
-    """The stored samples whose w is nearest to 1.5: class folders or an .npz, in the run or in its ``samples``."""
-    roots = [
-        path.parent for path in sorted({*run.folder.glob("samples.json"), *run.folder.glob("samples/**/samples.json")})
-    ]
-    archives = sorted({*run.folder.glob("samples*.npz"), *run.folder.glob("samples/**/*.npz")})
-    if roots:
-        facts = {root: _facts(root / "samples.json") for root in roots}
-        root = min(roots, key=lambda root: abs(_weight(facts[root], PAPER_W) - PAPER_W))
-        return Samples(run.name, facts[root].get("w"), _folder_rows(root)) if _folder_rows(root) else None
-    if archives:
-        rows = _archive_rows(archives[0])
-        return Samples(run.name, None, rows) if rows else None
-    rows = _folder_rows(run.folder / "samples")
-    return Samples(run.name, None, rows) if rows else None
 
 
 def nearest_section(material: Material, table: ClassTable | None) -> list[Html]:
@@ -136,7 +108,7 @@ def _class_label(table: ClassTable | None, label: int) -> Html:
 def _what(stored: Sequence[Samples], before: str) -> Html:
     weights = sorted({samples.w for samples in stored if samples.w is not None})
     at = f" Drawn at {', '.join(map(guidance, weights))}." if weights else ""
-    return tag("p", f"{before}The first {_PER_ROW} stored samples of each class, unselected.{at}", class_="muted")
+    return tag("p", f"{before}The first {PER_ROW} stored samples of each class, unselected.{at}", class_="muted")
 
 
 def _grid(run: Run) -> Html | None:
@@ -177,15 +149,8 @@ def _pair(entry: Any, table: ClassTable | None) -> Html | None:
 
 def _entries(result: Result) -> tuple[float | None, list[Any]]:
     """The images of the w nearest to 1.5; those of an unknown w come last."""
-    found = [(_number(w), entries) for w, entries in result.part("images").items() if isinstance(entries, list)]
+    found = [(as_number(w), entries) for w, entries in result.part("images").items() if isinstance(entries, list)]
     return min(found, key=lambda item: math.inf if item[0] is None else abs(item[0] - PAPER_W), default=(None, []))
-
-
-def _number(text: Any) -> float | None:
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        return None
 
 
 def _checked(encoded: Any) -> tuple[str, bool] | None:
@@ -207,7 +172,7 @@ def _strip(images: Sequence[Image.Image]) -> Image.Image:
     """The images in one row, with a transparent gap between them."""
     height, width = images[0].height, images[0].width
     gap = max(1, width // 12)
-    strip = Image.new("RGBA", (_PER_ROW * (width + gap) - gap, height))
+    strip = Image.new("RGBA", (PER_ROW * (width + gap) - gap, height))
     for i, image in enumerate(images):
         strip.paste(image.resize((width, height)) if image.size != (width, height) else image, (i * (width + gap), 0))
     return strip
@@ -218,50 +183,3 @@ def _spread(labels: list[int]) -> list[int]:
     if len(labels) <= _MAX_ROWS:
         return labels
     return [labels[i] for i in np.linspace(0, len(labels) - 1, _MAX_ROWS).round().astype(int)]
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
-
-
-def _weight(facts: dict[str, Any], otherwise: float) -> float:
-    w = _number(facts.get("w"))
-    return otherwise if w is None else w
-
-
-def _folder_rows(root: Path) -> dict[int, list[Image.Image]]:
-    rows: dict[int, list[Image.Image]] = {}
-    for folder in sorted(path for path in root.glob("[0-9]*") if path.is_dir()) if root.is_dir() else []:
-        label = re.match(r"\d+", folder.name)
-        images = [_small(file) for file in sorted(folder.glob("*.png"))[:_PER_ROW]]
-        if label and (images := [image for image in images if image is not None]):
-            rows[int(label.group())] = images
-    return rows
-
-
-def _archive_rows(path: Path) -> dict[int, list[Image.Image]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            images, labels = archive["images"], archive["labels"]
-    except (OSError, KeyError, ValueError):
-        return {}
-    rows: dict[int, list[Image.Image]] = {}
-    for label in np.unique(labels):
-        tiles = images[np.flatnonzero(labels == label)[:_PER_ROW]]
-        tiles = tiles if tiles.shape[-1] in (1, 3) else tiles.transpose(0, 2, 3, 1)
-        rows[int(label)] = [Image.fromarray(np.broadcast_to(tile, (*tile.shape[:2], 3)).copy()) for tile in tiles]
-    return rows
-
-
-def _small(file: Path) -> Image.Image | None:
-    try:
-        with Image.open(file) as image:
-            loaded = image.convert("RGB")
-    except OSError:
-        return None
-    loaded.thumbnail((_MAX_SIDE, _MAX_SIDE))
-    return loaded

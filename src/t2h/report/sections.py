@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from t2h.report.charts import MANY, Bar, BarRow, Line, area_chart, bar_chart, legend, line_chart
+from t2h.report.axes import Line
+from t2h.report.charts import MANY, Bar, BarRow, area_chart, bar_chart, legend, line_chart
 from t2h.report.figures import PAPER_W, Figure, Kind, count, guidance, kind_of, number
 from t2h.report.markup import Html, tag
 from t2h.report.sources import ClassTable, Material, Result, Run
