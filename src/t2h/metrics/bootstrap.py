@@ -73,8 +73,8 @@ def bootstrap(
 
 
 def paired_bootstrap(
-    a: Sequence[float] | np.ndarray,
-    b: Sequence[float] | np.ndarray,
+    a: Sequence[float | int] | np.ndarray,
+    b: Sequence[float | int] | np.ndarray,
     resamples: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
@@ -96,7 +96,7 @@ def paired_bootstrap(
     return PairedDifference(spread.n, spread.mean, spread.std, interval)
 
 
-def mean_std(values: Sequence[float] | np.ndarray) -> Spread:
+def mean_std(values: Sequence[float | int] | np.ndarray) -> Spread:
     """Mean ± sample standard deviation.
 
     Raises:
@@ -106,7 +106,7 @@ def mean_std(values: Sequence[float] | np.ndarray) -> Spread:
     return Spread(len(array), float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else None)
 
 
-def _values(values: Sequence[float] | np.ndarray) -> np.ndarray:
+def _values(values: Sequence[float | int] | np.ndarray) -> np.ndarray:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not len(array):
         raise UserError(f"values of shape {array.shape}; give a list with at least one number.")

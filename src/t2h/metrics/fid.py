@@ -161,7 +161,8 @@ def fid_bootstrap(real: Features, fake: Features, resamples: int = 200, level: f
     """An interval for FID: how far it would move had the same model been sampled with another seed.
 
     The generated images are resampled with replacement; the reference is fixed by the protocol and stays. Resampling
-    repeats images, which alone raises FID, so the percentiles are shifted: their median is the FID of the sets as given. Each resample costs one FID: for features of up to a few hundred dimensions.
+    repeats images, which alone raises FID, so the percentiles are shifted until their median is the FID itself. Each
+    resample costs one FID, which is cheap for features of up to a few hundred dimensions.
 
     Raises:
         UserError: as `fid_from_features`, or if `resamples` or `level` is out of range.

@@ -61,13 +61,15 @@ def neighbour_distances(
     return _search(Estimates(points, points, budget), k, exclude_self)[0]
 
 
-def nearest(x: Features, y: Features, budget: int = BUDGET) -> Neighbours:
-    """For each row of x (n, D) the nearest row of y (m, D).
+def nearest(
+    x: Features, y: Features, budget: int = BUDGET, names: tuple[str, str] = ("query", "reference")
+) -> Neighbours:
+    """For each row of x (n, D) the nearest row of y (m, D); ``names`` are what errors call the two sets.
 
     Raises:
         UserError: if a set is empty, a feature is not finite, or the dimensions differ.
     """
-    query, reference = pair(x, y, names=("query", "reference"))
+    query, reference = pair(x, y, names=names)
     distance, index = _search(Estimates(query, reference, budget), 1, exclude_self=False)
     return Neighbours(distance[:, 0], index[:, 0])
 
