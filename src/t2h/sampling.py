@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def make_scheduler(name: str, schedule: NoiseSchedule | None = None) -> Schedule
         return schedule.ddim_scheduler()
     if name == "ddpm":
         return schedule.ddpm_scheduler()
-    scheduler = getattr(diffusers, SCHEDULERS.get(name, name), None)
+    scheduler: Any = getattr(diffusers, SCHEDULERS.get(name, name), None)
     if not (isinstance(scheduler, type) and issubclass(scheduler, SchedulerMixin)):
         raise unknown_name("scheduler", name, SCHEDULERS)
     return scheduler.from_config(schedule.ddpm_scheduler().config)
@@ -144,15 +145,15 @@ def draw(
                 part = wanted.part(slice(start, start + batch_size))
                 pairs = zip(part.labels.tolist(), part.index.tolist(), strict=True)
                 seeds = [derive_seed(sampling.seed, "sample", label + 1, index) for label, index in pairs]
-                images = pipeline(
+                output: Any = pipeline(
                     None if part.labels[0] < 0 else part.labels,
                     guidance_scale=sampling.guidance_scale,
                     num_inference_steps=sampling.steps,
                     generator=[torch.Generator().manual_seed(seed) for seed in seeds],
                     output_type="np",
                     batch_size=len(part),
-                ).images
-                yield (images * 255).round().astype(np.uint8)
+                )
+                yield (output.images * 255).round().astype(np.uint8)
                 bar.update(len(part))
     finally:
         pipeline.scheduler = before
@@ -290,30 +291,25 @@ def sample_to_npz(
                 return 0
         raise UserError(f"{out} holds other labels; choose another file, or remove it to draw anew.")
     parts = out.with_name(f".{out.name}.parts")
-    drawn = 0
     key = hashlib.sha256(json.dumps([made, wanted.labels.tolist(), wanted.index.tolist()]).encode()).hexdigest()[:16]
-    images: list[np.ndarray] = []
-    for start in range(0, len(wanted), batch_size):
-        part = wanted.part(slice(start, start + batch_size))
-        file_of_part = parts / f"{key}_{start:08d}_{len(part)}.npy"
-        if not file_of_part.exists():
-            batch = draw_array(pipeline, part, sampling, batch_size, progress)
-            with replaced(file_of_part) as temporary, temporary.open("wb") as stream:
-                np.save(stream, batch)
-            drawn += len(part)
-        images.append(np.load(file_of_part))
+    starts = range(0, len(wanted), batch_size)
+    files = [parts / f"{key}_{batch_size}_{start:08d}.npy" for start in starts]
+    missing = [i for i, file_of_part in enumerate(files) if not file_of_part.exists()]
+    rows = [np.arange(starts[i], min(starts[i] + batch_size, len(wanted))) for i in missing]
+    todo = np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
+    for i, batch in zip(missing, draw(pipeline, wanted.part(todo), sampling, batch_size, progress), strict=True):
+        with replaced(files[i]) as temporary, temporary.open("wb") as stream:
+            np.save(stream, batch)
     with replaced(out) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream,
-            images=np.concatenate(images),
+            images=np.concatenate([np.load(file_of_part) for file_of_part in files]),
             labels=wanted.labels,
             class_names=np.asarray(made["class_names"]),
             protocol=np.asarray(json.dumps(made)),
         )
-    for file_of_part in parts.glob("*.npy"):
-        file_of_part.unlink()
-    parts.rmdir()
-    return drawn
+    shutil.rmtree(parts)
+    return len(todo)
 
 
 def _same_samples(old: dict[str, Any], new: dict[str, Any], where: Path) -> None:

@@ -1,6 +1,6 @@
 """The folder of a run: configuration, classes, metrics, checkpoints, pipeline. Everything is written whole or not at all.
 
-    RUN/config.yaml  classes.json  metrics.jsonl  checkpoints/step_00000300.pt  pipeline/  grids/step_00000300.png
+RUN/config.yaml  classes.json  metrics.jsonl  checkpoints/step_00000300.pt  pipeline/  grids/step_00000300.png
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ class RunFolder:
         try:
             return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise UserError(f"{file} cannot be read as a checkpoint; remove it to go on from the one before.") from error
+            raise UserError(
+                f"{file} cannot be read as a checkpoint; remove it to go on from the one before."
+            ) from error
 
     def save_pipeline(self, pipeline: T2HPipeline) -> None:
         """Write pipeline/, in place of the one that is there."""

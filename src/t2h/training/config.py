@@ -52,8 +52,8 @@ class LearningConfig:
     """Drop each label on its own, or all labels of a batch together (as the official code)."""
     resampling: float = 1.0
     """q of p(class) ∝ (images of the class)^q: 1 as the data are, 0.5 square-root, 0 class-balanced."""
-    flip: bool = True
-    """Mirror images left to right at random."""
+    flip: Literal["auto", "on", "off"] = "auto"
+    """Mirror images left to right at random; auto does so for all but the digits."""
     seed: int = 0
     """Of initial weights, order, noise and everything else."""
 

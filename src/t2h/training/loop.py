@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -188,6 +187,8 @@ def _start_trackers(accelerator: Accelerator, config: TrainConfig, out: Path) ->
             raise ValueError("not installed")
     except ValueError as error:
         names = ", ".join(config.machine.trackers)
-        raise UserError(f"--trackers {names}: {error}; install them (pip install tensorboard, wandb, trackio).") from error
+        raise UserError(
+            f"--trackers {names}: {error}; install them (pip install tensorboard, wandb, trackio)."
+        ) from error
     accelerator.project_configuration.logging_dir = str(out / "trackers")
     accelerator.init_trackers("t2h")

@@ -75,7 +75,7 @@ class Trainer:
             device,
             learning.seed,
             learning.resampling,
-            learning.flip,
+            learning.flip == "on" or (learning.flip == "auto" and self.setup.table.name != "digits"),
             int(machine.resident_gib * 2**30),
             machine.workers,
         )
