@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +10,7 @@ import tyro
 
 from t2h.cli._parse import parse
 from t2h.data.config import DataConfig
+from t2h.data.table import ImageTable
 
 
 @dataclass(frozen=True)
@@ -40,20 +41,17 @@ class Args:
 def main(argv: list[str]) -> int:
     """Make the file and say what is in it."""
     args = parse(Args, "reference", argv)
-    from t2h.data import load_images, long_tail_indices
+    from t2h.data import long_tail_indices
+    from t2h.device import pick_device
     from t2h.errors import UserError
     from t2h.evaluation.reference import describe, make_reference, save_reference
     from t2h.features.classifier import classifier_for
-    from t2h.features.load import load_extractor, pick_device
+    from t2h.features.load import load_extractor
 
     if args.out.suffix not in (".safetensors", ".npz"):
         raise UserError(f"--out {args.out}: a reference file ends in .safetensors or .npz.")
-    config, device = args.data, pick_device(args.device)
-
-    def images(split: str):  # type: ignore[no-untyped-def]
-        return load_images(config.data, config.root, split, config.image_size, config.channels, config.download)
-
-    table = images(config.split)
+    config, device = args.data, str(pick_device(args.device))
+    table = _images(config, config.split)
     rows = None
     if config.imbalance != 1 or config.counts is not None:
         rows = long_tail_indices(
@@ -64,12 +62,17 @@ def main(argv: list[str]) -> int:
         print(f"classifier: {extractor.accuracy:.1%} of {table.name}'s images that it was not trained on are recognised")
     else:
         extractor = load_extractor(args.features, device, args.inception_weights, args.resize, config.download)
-    held_out = None if args.held_out_split is None else images(args.held_out_split)
-    if held_out is not None:
-        held_out = replace(held_out, class_names=table.class_names) if held_out.num_classes == table.num_classes else held_out
+    held_out = None if args.held_out_split is None else _images(config, args.held_out_split)
     reference = make_reference(table, extractor, rows, held_out, progress=True, batch_size=args.batch_size)
     save_reference(reference, args.out)
     trained = "" if rows is None else f", {len(rows):,} of them training images"
     print(f"{args.out}: {len(table):,} images of {table.num_classes} classes ({table.name}, {table.split}){trained}")
-    print(f"seen by {describe(reference.seen_by)}") if reference.seen_by else None
+    assert reference.seen_by is not None
+    print(f"seen by {describe(reference.seen_by)}")
     return 0
+
+
+def _images(config: DataConfig, split: str) -> ImageTable:
+    from t2h.data import load_images
+
+    return load_images(config.data, config.root, split, config.image_size, config.channels, config.download)

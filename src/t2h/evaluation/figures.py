@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError
+from t2h.evaluation.options import FigureOptions
 from t2h.evaluation.reference import Reference
 from t2h.features.base import FeatureExtractor
 from t2h.features.classifier import ClassifierFeatures
@@ -29,35 +30,6 @@ from t2h.metrics.precision_recall import manifold_metrics
 Figure = dict[str, Any]
 Classes = tuple[int, ...] | None
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class FigureOptions:
-    """Which figures, and the settings that a result records."""
-
-    kinds: tuple[str, ...] = ("fid", "kid", "is", "manifold", "prd", "diversity", "memorisation", "accuracy")
-    """Figures to compute; "manifold" is precision, recall, density and coverage."""
-    ks: tuple[int, ...] = (3, 5)
-    """Neighbours for precision, recall, density and coverage."""
-    kid_subsets: int = 100
-    """Random subsets of KID."""
-    kid_subset_size: int = 1000
-    """Images in each, or all of the smaller set."""
-    is_splits: int = 10
-    """Parts of the Inception Score, after a seeded shuffle."""
-    prd_runs: int = 10
-    """Clusterings that PRD is averaged over, of 20 clusters per class."""
-    quantile: float = 0.05
-    """Of the held-out images' distances to the training images: a sample nearer than that counts as memorised."""
-    resamples: int = 100
-    """Bootstrap resamples for intervals; 0 for none. FID gets one where features have at most 256 dimensions."""
-    seed: int = 0
-    """Of every random choice."""
-
-    def __post_init__(self) -> None:
-        for kind in self.kinds:
-            if kind not in _FIGURES:
-                raise unknown_name("figure", kind, _FIGURES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,15 +68,21 @@ class Judge:
     def figures(self, samples: Samples, classes: Classes = None) -> dict[str, Figure]:
         """All figures of these classes (None: of everything), by name."""
         out: dict[str, Figure] = {}
-        for kind in self.options.kinds:
+        for kind in self.options.figures:
             names, compute = _FIGURES[kind]
             try:
                 found = compute(self, samples, classes)
                 out |= {name: _as_figure(value) for name, value in found.items()}
             except UserError as reason:
-                ks = self.options.ks if kind == "manifold" else (0,)
-                out |= {name.format(k=k): {"value": None, "reason": str(reason)} for k in ks for name in names}
+                out |= {name: {"value": None, "reason": str(reason)} for name in self._spelled(names)}
         return out
+
+    def names(self) -> list[str]:
+        """The names of all figures that the options ask for."""
+        return [name for kind in self.options.figures for name in self._spelled(_FIGURES[kind][0])]
+
+    def _spelled(self, names: tuple[str, ...]) -> list[str]:
+        return list(dict.fromkeys(name.format(k=k) for k in self.options.ks for name in names))
 
     def real(self, classes: Classes) -> Float[np.ndarray, "m d"]:
         """The reference's features of these classes.
@@ -145,13 +123,13 @@ def _fid(judge: Judge, samples: Samples, classes: Classes) -> dict[str, Value]:
     interval = None
     cheap = fake.shape[1] <= 256 and options.resamples and judge.reference.features is not None
     if cheap and (classes is None or len(classes) > 1):
-        interval = fid_bootstrap(judge.real(classes), fake, options.resamples, seed=options.seed)
+        interval = fid_bootstrap(judge.real(classes), fake, options.resamples, seed=options.figure_seed)
     return {"fid": Value(value, len(fake), n_reference, interval)}
 
 
 def _kid(judge: Judge, samples: Samples, classes: Classes) -> dict[str, Value]:
     real, fake, o = judge.real(classes), samples.of(classes), judge.options
-    kid = kernel_inception_distance(real, fake, o.kid_subsets, o.kid_subset_size, o.seed)
+    kid = kernel_inception_distance(real, fake, o.kid_subsets, o.kid_subset_size, o.figure_seed)
     return {"kid": Value(kid.mean, len(fake), len(real), std=kid.std)}
 
 
@@ -166,7 +144,7 @@ def _inception_score(judge: Judge, samples: Samples, classes: Classes) -> dict[s
             f"these weights of {judge.extractor.name} have no classifier layer; "
             "pytorch-fid's file pt_inception-2015-12-05-6726825d.pth has it."
         )
-    score = inception_score(logits, judge.options.is_splits, judge.options.seed)
+    score = inception_score(logits, judge.options.is_splits, judge.options.figure_seed)
     return {"is": Value(score.mean, len(logits), std=score.std)}
 
 
@@ -179,7 +157,7 @@ def _manifold(judge: Judge, samples: Samples, classes: Classes) -> dict[str, Val
 def _prd(judge: Judge, samples: Samples, classes: Classes) -> dict[str, Value]:
     real, fake, o = judge.real(classes), samples.of(classes), judge.options
     num_classes = max(1, judge.reference.num_classes) if classes is None else len(classes)
-    prd = precision_recall_distributions(real, fake, num_classes, o.prd_runs, seed=o.seed)
+    prd = precision_recall_distributions(real, fake, num_classes, o.prd_runs, seed=o.figure_seed)
     return {"prd_f8": Value(prd.f8, prd.n, prd.n), "prd_f1_8": Value(prd.f1_8, prd.n, prd.n)}
 
 
@@ -255,7 +233,7 @@ def _over_classes(judge: Judge, samples: Samples, classes: Classes, compute: Cal
 def _mean_interval(judge: Judge, per_image: np.ndarray) -> Interval | None:
     if not judge.options.resamples:
         return None
-    return bootstrap(per_image, lambda x: float(x.mean()), 10 * judge.options.resamples, seed=judge.options.seed)
+    return bootstrap(per_image, lambda x: float(x.mean()), 10 * judge.options.resamples, seed=judge.options.figure_seed)
 
 
 _FIGURES: dict[str, tuple[tuple[str, ...], Callable[[Judge, Samples, Classes], dict[str, Value]]]] = {

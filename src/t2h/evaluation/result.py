@@ -92,7 +92,7 @@ def protocol(reference: Reference, extractor: FeatureExtractor, options: FigureO
         "is": {"splits": options.is_splits, "shuffled": True},
         "memorisation": {"quantile": options.quantile},
         "groups": {"thirds": "i*C//3 by training count", "shots": [100, 20]},
-        "seed": options.seed,
+        "seed": options.figure_seed,
     }
 
 

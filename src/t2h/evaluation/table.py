@@ -38,7 +38,7 @@ def _value(figures: dict[str, Any], name: str) -> float | None:
 
 
 def _row(title: str, w: float | None, count: int | None, figures: dict[str, Any], names: list[str]) -> list[str]:
-    n = max((figure.get("n") or 0 for figure in figures.values()), default=0)
+    n = max((figure.get("n") or 0 for key, figure in figures.items() if key != "diversity_real"), default=0)
     cells = []
     for name in names:
         value = _value(figures, name)

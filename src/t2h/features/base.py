@@ -129,7 +129,7 @@ def extract(
     """
     _check_images(images, extractor)
     parts = []
-    with tqdm(total=images.shape[0], desc=extractor.name, unit=" images", disable=not progress, leave=False) as bar:
+    with tqdm(total=images.shape[0], desc=extractor.name, unit=" images", disable=None if progress else True, leave=False) as bar:
         for chunk in chunks(images, batch_size):
             parts.append(extractor(torch.from_numpy(chunk)).cpu().numpy())
             bar.update(len(chunk))

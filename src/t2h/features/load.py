@@ -46,13 +46,6 @@ def load_extractor(
     raise unknown_name("feature network", spec, ["inception", "classifier", "module:callable", "hf:NAME"])
 
 
-def pick_device(name: str) -> str:
-    """A device by name; "auto" takes CUDA or MPS where there is one."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 def extractor_like(seen_by_name: str) -> str:
     """The `--features` that makes a network of this name, as a reference records it."""
     return "inception" if seen_by_name.startswith("inception-") else seen_by_name
