@@ -111,8 +111,11 @@ def _counts(given: np.ndarray | None, reference: Reference) -> np.ndarray | None
 def _groups(judge: Judge, samples: Samples, counts: np.ndarray | None) -> dict[str, Any]:
     if counts is None or samples.labels is None or len(set(counts.tolist())) < 2 or judge.reference.labels is None:
         return {}
+    figures: dict[frozenset[int], dict[str, Any]] = {}
     groups = group_classes(counts)
-    return {name: {"classes": list(ids), "figures": judge.figures(samples, ids)} for name, ids in groups.items()}
+    for ids in groups.values():  # "few" is often the same as "tail"
+        figures[frozenset(ids)] = figures.get(frozenset(ids)) or judge.figures(samples, ids)
+    return {name: {"classes": list(ids), "figures": figures[frozenset(ids)]} for name, ids in groups.items()}
 
 
 def _classes(judge: Judge, samples: Samples, counts: np.ndarray | None) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ nothing of classes.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from t2h.data import ImageTable
 from t2h.errors import UserError
 from t2h.features.base import FeatureExtractor, extract_cached, file_sha256, shape_text, state_sha256, write_safely
 from t2h.features.classifier import ClassifierFeatures
+from t2h.files import replaced
 from t2h.metrics.fid import FeatureStatistics, feature_statistics
 
 
@@ -210,11 +210,9 @@ def save_reference(reference: Reference, path: Path) -> None:
         }
         write_safely(path, _tensors(reference), metadata)
     elif path.suffix == ".npz":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
         statistics = reference.statistics
-        np.savez(temporary, mu=statistics.mean, sigma=statistics.covariance, n=np.array(statistics.n))
-        os.replace(temporary, path)
+        with replaced(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, mu=statistics.mean, sigma=statistics.covariance, n=np.array(statistics.n))
     else:
         raise UserError(f"{path}: a reference file ends in .safetensors (everything) or .npz (mu and sigma only).")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from t2h.errors import UserError
 from t2h.evaluation.figures import FigureOptions
 from t2h.evaluation.reference import Reference
 from t2h.features.base import FeatureExtractor
+from t2h.files import replaced
 from t2h.version import __version__
 
 Result = dict[str, Any]
@@ -88,10 +88,11 @@ def protocol(reference: Reference, extractor: FeatureExtractor, options: FigureO
         "images_seen": source.images_seen,
         "ks": list(options.ks),
         "kid": {"subsets": options.kid_subsets, "subset_size": options.kid_subset_size, "kernel": "cubic, unbiased"},
-        "prd": {"clusters": "20 per class", "runs": 10},
+        "prd": {"clusters": "20 per class", "runs": options.prd_runs},
         "is": {"splits": options.is_splits, "shuffled": True},
+        "memorisation": {"quantile": options.quantile},
         "groups": {"thirds": "i*C//3 by training count", "shots": [100, 20]},
-        "seed": options.seed,
+        "seed": options.figure_seed,
     }
 
 
@@ -196,14 +197,9 @@ def _commit() -> str | None:
 
 
 def write_result(result: Result, path: Path) -> None:
-    """Write a result file in one step; a file that was there is replaced only when the new one is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    """Write a result file, whole or not at all."""
+    with replaced(path) as temporary:
         temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_result(path: Path) -> Result:

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from t2h.errors import UserError
+from t2h.files import replaced
 
 Pixels = UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]
 
@@ -57,14 +58,9 @@ def cache_folder() -> Path:
 
 
 def write_safely(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file in one step: under a temporary name first, so that no half-written file is ever read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    """Write a safetensors file, whole or not at all."""
+    with replaced(path) as temporary:
         save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, temporary, metadata)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path) -> str:
@@ -133,7 +129,7 @@ def extract(
     """
     _check_images(images, extractor)
     parts = []
-    with tqdm(total=images.shape[0], desc=extractor.name, unit=" images", disable=not progress, leave=False) as bar:
+    with tqdm(total=images.shape[0], desc=extractor.name, unit=" images", disable=None if progress else True, leave=False) as bar:
         for chunk in chunks(images, batch_size):
             parts.append(extractor(torch.from_numpy(chunk)).cpu().numpy())
             bar.update(len(chunk))

@@ -30,7 +30,7 @@ class ClassifierConfig:
 
     dim: int = 64
     """Length of the feature vector, the layer before the class scores."""
-    epochs: int = 40
+    epochs: int = 25
     """Passes over the images, but at most `max_steps` batches in all."""
     max_steps: int = 2000
     """Upper limit on the number of batches."""
@@ -160,7 +160,7 @@ def _fit(
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps + 1)
     generator = torch.Generator().manual_seed(config.seed + 1)
     network.train()
-    for _ in tqdm(range(steps), desc="classifier", unit=" steps", disable=not progress, leave=False):
+    for _ in tqdm(range(steps), desc="classifier", unit=" steps", disable=None if progress else True, leave=False):
         batch = rows[torch.randint(len(rows), (min(config.batch_size, len(rows)),), generator=generator).numpy()]
         x = _shift(unit_range(torch.from_numpy(np.ascontiguousarray(images[batch])), device), generator)
         loss = F.cross_entropy(network(x), torch.from_numpy(labels[batch]).to(device), label_smoothing=0.05)

@@ -44,3 +44,8 @@ def load_extractor(
     if spec == "classifier":
         raise UserError("the features `classifier` are trained on reference images and come with the reference file.")
     raise unknown_name("feature network", spec, ["inception", "classifier", "module:callable", "hf:NAME"])
+
+
+def extractor_like(seen_by_name: str) -> str:
+    """The `--features` that makes a network of this name, as a reference records it."""
+    return "inception" if seen_by_name.startswith("inception-") else seen_by_name
