@@ -110,7 +110,9 @@ def test_an_image_is_the_same_whatever_the_batch(pipeline: T2HPipeline, schedule
         alone = draw(other, [label], generator=[torch.Generator().manual_seed(i)])
         torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-4)
     one = draw(other, [0, 1, 2, 1], generator=torch.Generator().manual_seed(5))
-    torch.testing.assert_close(one[:2], draw(other, [0, 1], generator=torch.Generator().manual_seed(5)), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        one[:2], draw(other, [0, 1], generator=torch.Generator().manual_seed(5)), rtol=0, atol=1e-4
+    )
     assert (one[1] - one[3]).abs().max() > 1e-2
 
 
@@ -177,7 +179,14 @@ def test_folder_round_trip(pipeline: T2HPipeline, tmp_path: Path) -> None:
         assert loaded.config[key] == pipeline.config[key]
     assert torch.equal(draw(loaded, ["cat"]), draw(pipeline, ["cat"]))
     card = (tmp_path / "README.md").read_text("utf-8")
-    for text in ("| Method | t2h |", "8×8, RGB", "w = 0.8, that is guidance_scale = 1.8", "1,234", "| cat | 3 |", "| Seed | 7 |"):
+    for text in (
+        "| Method | t2h |",
+        "8×8, RGB",
+        "w = 0.8, that is guidance_scale = 1.8",
+        "1,234",
+        "| cat | 3 |",
+        "| Seed | 7 |",
+    ):
         assert text in card
     (tmp_path / "README.md").write_text("my own words")
     pipeline.save_pretrained(tmp_path)

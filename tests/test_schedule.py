@@ -49,9 +49,7 @@ def test_add_noise_as_diffusers(schedule: NoiseSchedule, t: torch.Tensor) -> Non
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 2e-3)])
-def test_x0_and_eps_lead_back(
-    schedule: NoiseSchedule, t: torch.Tensor, dtype: torch.dtype, tolerance: float
-) -> None:
+def test_x0_and_eps_lead_back(schedule: NoiseSchedule, t: torch.Tensor, dtype: torch.dtype, tolerance: float) -> None:
     x0, eps = images(6, 0, dtype), images(6, 1, dtype)
     xt = schedule.add_noise(x0, eps, t)
     assert xt.dtype == dtype

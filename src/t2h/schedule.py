@@ -59,7 +59,7 @@ class NoiseSchedule:
         config: Any = scheduler.config
         if config.get("beta_schedule") != "linear" or config.get("trained_betas") is not None:
             raise UserError(
-                f"{type(scheduler).__name__} has the noise schedule {config.get('beta_schedule')!r}; 'linear' is needed."
+                f"{type(scheduler).__name__} has noise schedule {config.get('beta_schedule')!r}; 'linear' is needed."
             )
         return cls(config["num_train_timesteps"], config["beta_start"], config["beta_end"])
 

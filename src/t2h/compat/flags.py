@@ -184,3 +184,12 @@ def help_text(script: str, what: str, table: Iterable[Flag]) -> str:
     first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
     lines = "\n".join(f"  {name:<{first}}  {default:<{second}}  {here}" for name, default, here in rows)
     return f"usage: python {script} [FLAGS]\n\n{what}\n\n  {'flag':<{first}}  {'default':<{second}}  here\n{lines}\n"
+
+
+def table_rows(table: Iterable[Flag]) -> list[str]:
+    """The rows of docs/from-oc-lt.md."""
+    return [
+        f"| `--{flag.name}` | `{flag.default if flag.default != '' else ' '}` | {flag.here}"
+        f"{f': {flag.note}' if flag.note else ''} |"
+        for flag in table
+    ]

@@ -66,7 +66,9 @@ def gen_drawing(flags: Flags) -> Drawing:
     if flags["ddim_skip_step"] < 1:
         raise UserError(f"--ddim_skip_step is {flags['ddim_skip_step']}; it must be at least 1.")
     if flags["T"] % flags["ddim_skip_step"]:
-        print(f"notice: --ddim_skip_step {flags['ddim_skip_step']} does not divide {flags['T']}; steps are spaced evenly")
+        print(
+            f"notice: --ddim_skip_step {flags['ddim_skip_step']} does not divide {flags['T']}; steps are spaced evenly"
+        )
     logdir, step = Path(flags["logdir"]), flags["ckpt_step"]
     pipeline = _pipeline(flags, logdir, step)
     _check_classes(flags, pipeline)
