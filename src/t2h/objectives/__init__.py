@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
+from torch import nn
+
 from t2h.errors import UserError, unknown_name
 from t2h.objectives.base import Context, Method, NoiseRegression, Objective
+from t2h.objectives.cbdm import CBDM
 from t2h.objectives.ddpm import DDPM, Noise
+from t2h.objectives.reweighting import Reweighting
+from t2h.objectives.stf import STF
 from t2h.objectives.t2h import T2H
 
 __all__ = ["MethodOptions", "build_objective"]
@@ -18,18 +23,25 @@ class MethodOptions:
 
     ddpm: DDPM = field(default_factory=DDPM)
     t2h: T2H = field(default_factory=T2H)
+    stf: STF = field(default_factory=STF)
+    cbdm: CBDM = field(default_factory=CBDM)
+    reweighting: Reweighting = field(default_factory=Reweighting)
 
 
 METHODS = tuple(f.name for f in fields(MethodOptions))
 
 
-def build_objective(name: str, options: MethodOptions, context: Context) -> Objective:
+def build_objective(
+    name: str, options: MethodOptions, context: Context, denoiser: nn.Module | None = None
+) -> Objective:
     """The objective of a method, or of several joined by "+" ("t2h+cbdm").
 
     Args:
-        name: names of methods, joined by "+". At most one of them may bring a target; without one it is the plain noise.
+        name: names of methods, joined by "+". At most one may bring a target; without one it is the plain noise.
         options: the options of all methods.
         context: class counts, schedule and null label of the training.
+        denoiser: the network to train, which the objective is attached to. Left out, whoever trains calls
+            `Objective.attach(denoiser)` before making the optimiser.
 
     Raises:
         UserError: for an unknown method, or methods that do not combine.
@@ -45,7 +57,11 @@ def build_objective(name: str, options: MethodOptions, context: Context) -> Obje
             raise UserError(f"{' and '.join(who)} do not combine: each brings its own {what}; keep one of them.")
     target = parts[targets[0]].target if targets else None
     regularisers = [regulariser for n in names for regulariser in parts[n].regularisers]
-    return NoiseRegression(target or Noise(), regularisers, parts[weights[0]].class_weight if weights else None)
+    weight = parts[weights[0]].class_weight if weights else None
+    objective = NoiseRegression(target or Noise(), regularisers, weight)
+    if denoiser is not None:
+        objective.attach(denoiser)
+    return objective
 
 
 def _method(name: str, options: MethodOptions) -> Method:
