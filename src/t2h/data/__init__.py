@@ -1,5 +1,22 @@
 """Labelled images and their long tails."""
 
+from t2h.data.config import DataConfig, load
+from t2h.data.groups import head_to_tail, shots, thirds
+from t2h.data.longtail import class_frequency, long_tail_indices, profile_counts
+from t2h.data.sources import SOURCES, load_images
 from t2h.data.table import Images, ImageTable
 
-__all__ = ["ImageTable", "Images"]
+__all__ = [
+    "SOURCES",
+    "DataConfig",
+    "ImageTable",
+    "Images",
+    "class_frequency",
+    "head_to_tail",
+    "load",
+    "load_images",
+    "long_tail_indices",
+    "profile_counts",
+    "shots",
+    "thirds",
+]

@@ -14,7 +14,7 @@ from t2h.errors import UserError
 
 @runtime_checkable
 class Images(Protocol):
-    """Images that can be indexed by an array of positions: a uint8 array (N, C, H, W), or a lazy reader of that shape."""
+    """Images that are indexed by an array of positions: a uint8 array (N, C, H, W), or a lazy reader of that shape."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -101,4 +101,7 @@ class _Rows:
 
 
 def _rows(images: Images, index: np.ndarray) -> Images:
-    return images[index] if type(images) is np.ndarray else _Rows(images, index)
+    if type(images) is np.ndarray:
+        return images[index]
+    rows = getattr(images, "rows", None)  # a reader that can narrow itself
+    return _Rows(images, index) if rows is None else rows(index)

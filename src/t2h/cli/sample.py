@@ -1,0 +1,63 @@
+"""`t2h sample`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from t2h.cli._parse import parse
+from t2h.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Args:
+    """Draw images of a run: an exact number for each class, one seed per image.
+
+    Running the same command again draws only what is missing.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run, a pipeline folder, or an official checkpoint."""
+    sampling: Annotated[Sampling, tyro.conf.arg(name="")] = field(default_factory=Sampling)
+    per_class: int = 100
+    """Images of each class; of an unconditional network: images."""
+    classes: tuple[str, ...] = ()
+    """Only these classes, by id or name. Default: all."""
+    out: Path | None = None
+    """A folder (PNG, a folder per class) or an .npz file. Default: RUN/samples/w_W."""
+    batch_size: int = 250
+    """Images a pass; it does not change them."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto."""
+
+
+def main(argv: list[str]) -> int:
+    """Draw the images."""
+    args = parse(Args, "sample", argv)
+    import numpy as np
+
+    from t2h.device import pick_device
+    from t2h.errors import UserError
+    from t2h.sampling import Wanted, load_pipeline, sample_to_folder, sample_to_npz
+
+    if args.per_class < 1:
+        raise UserError(f"--per-class is {args.per_class}; it must be at least 1.")
+    if args.batch_size < 1:
+        raise UserError(f"--batch-size is {args.batch_size}; it must be at least 1.")
+    pipeline = load_pipeline(args.run).to(pick_device(args.device))
+    if pipeline.num_classes is None:
+        if args.classes:
+            raise UserError("this network is unconditional: it has no classes to choose; leave out --classes.")
+        wanted = Wanted(np.full(args.per_class, -1), np.arange(args.per_class))
+    else:
+        named = [int(c) if c.isdigit() and c not in pipeline.config["class_names"] else c for c in args.classes]
+        wanted = Wanted.per_class(pipeline.class_ids(named or list(range(pipeline.num_classes))), args.per_class)
+    out = args.out or args.run / "samples" / f"w_{args.sampling.w:g}"
+    write = sample_to_npz if out.suffix == ".npz" else sample_to_folder
+    drawn = write(pipeline, wanted, args.sampling, out, args.batch_size)
+    there = "" if drawn == len(wanted) else f" ({len(wanted) - drawn:,} were there)"
+    print(f"{drawn:,} images drawn{there}: {out}")
+    return 0

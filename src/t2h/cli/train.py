@@ -1,0 +1,85 @@
+"""`t2h train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from t2h.cli._parse import parse
+from t2h.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Args:
+    """Train a class-conditional diffusion model on long-tailed images.
+
+    Running the same command again goes on where it stopped, exactly. Ctrl-C saves and leaves.
+
+    A row of the paper: t2h train --preset cifar10-lt-t2h --root DIR
+    Your own images, a folder per class: t2h train --data my_images --image-size 32 --out runs/mine
+    On several GPUs: accelerate launch -m t2h train ...
+    """
+
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    out: Path | None = None
+    """Folder of the run. Default: runs/DATA-OBJECTIVE."""
+    preset: str | None = None
+    """Begin from a row of the paper: {cifar10-lt,cifar100-lt,tiny-imagenet-200-lt}-{ddpm,t2h,h2t-unconditional}."""
+    dry_run: bool = False
+    """Print the plan (class table, parameters, images, memory, time) and write nothing."""
+    extend: bool = False
+    """Go on with a run for more steps than it was begun with."""
+
+
+def _preset(argv: list[str]) -> TrainConfig | None:
+    from t2h.training.presets import preset
+
+    for i, word in enumerate(argv):
+        if word.startswith("--preset="):
+            return preset(word.removeprefix("--preset="))
+        if word == "--preset" and i + 1 < len(argv):
+            return preset(argv[i + 1])
+    return None
+
+
+def main(argv: list[str]) -> int:
+    """Train, or print the plan; 130 or 143 after a signal."""
+    begin = _preset(argv)
+    args = parse(Args, "train", argv, default=None if begin is None else Args(config=begin))
+    config = args.config
+    if args.dry_run:
+        from t2h.cli.inspect import class_table
+        from t2h.data import load
+        from t2h.training.plan import plan
+
+        print(class_table(load(config.data)))
+        print(plan(config))
+        return 0
+    from t2h.training import train
+    from t2h.training.checkpoints import RunFolder
+
+    out = args.out or Path("runs") / f"{Path(config.data.data).name.replace(':', '-')}-{config.objective}"
+    old = RunFolder(out).config()
+    if args.extend and old is not None and config.learning.steps > old.learning.steps:
+        longer = dataclasses.replace(old.learning, steps=config.learning.steps)
+        RunFolder(out).config_file.write_text(dataclasses.replace(old, learning=longer).to_yaml(), "utf-8")
+    result = train(config, out)
+    if result.status == "interrupted":
+        print(
+            f"Saved at step {result.step:,} ({result.images_seen:,} images seen). The same command goes on from there."
+        )
+        return 128 + (result.signal or 2)
+    if result.status == "already finished":
+        print(
+            f"{out} is finished: {result.step:,} steps, {result.images_seen:,} images seen. --steps with --extend goes on."
+        )
+        return 0
+    print(f"Finished: {result.step:,} steps, {result.images_seen:,} images seen.")
+    print(f"  network   {out / 'pipeline'}\n  samples   {out / 'grids' / f'step_{result.step:08d}.png'}")
+    print(f"  next      t2h sample {out} --per-class 100", file=sys.stdout)
+    return 0

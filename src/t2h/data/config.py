@@ -1,0 +1,73 @@
+"""Which images, and how long their tail: the options that every verb which reads data shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from t2h.data.decode import settled
+from t2h.data.longtail import Profile, check_imbalance, long_tail_indices
+from t2h.data.sources import open_images
+from t2h.data.sources.base import Request
+from t2h.data.table import ImageTable
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images to take, and how to make them long-tailed."""
+
+    data: str = "digits"
+    """digits, cifar10, cifar100, fashion-mnist, tiny-imagenet-200, folder, npz, hub:DATASET, or a path: a folder with
+    one subfolder per class, or an .npz file."""
+    root: Path | None = None
+    """Directory or file that holds the data. Default: $T2H_DATA, else data/."""
+    image_size: int | None = None
+    """Height and width in pixels; images are resized and their centre is kept. Default: as they are."""
+    channels: int | None = None
+    """1 (grey) or 3 (RGB). Default: as the images are."""
+    split: str = "train"
+    """Part of the data set: train, test, val, all, as the source has them."""
+    imbalance: float = 1.0
+    """Smallest class over largest class, in (0, 1]. 1 leaves the data as it is."""
+    profile: Profile = "exp"
+    """Form of the tail: exponential, step, pareto, or none (the data as it is)."""
+    counts: tuple[int, ...] | None = None
+    """Images of each class, in the order of the classes, instead of imbalance and profile."""
+    long_tail_seed: int = 0
+    """Seed that chooses the images of each class; the official subsets have 0."""
+    download: bool = False
+    """Fetch what is missing (cifar10, cifar100, fashion-mnist) from its official address."""
+
+
+def load(config: DataConfig) -> ImageTable:
+    """The images of a configuration, long-tailed as it says. With imbalance 1 and no counts: all of them, in order.
+
+    Raises:
+        UserError: as `load_images` and `long_tail_indices`.
+    """
+    check_imbalance(config.imbalance)
+    table = open_images(
+        Request(
+            config.data,
+            None if config.root is None else Path(config.root),
+            config.split,
+            config.image_size,
+            config.channels,
+            config.download,
+        )
+    )
+    return settled(table.select(_rows(table, config)))
+
+
+def _rows(table: ImageTable, config: DataConfig) -> np.ndarray:
+    whole = config.counts is None and config.imbalance == 1
+    return long_tail_indices(
+        table.labels,
+        config.imbalance,
+        "none" if whole else config.profile,
+        config.long_tail_seed,
+        table.num_classes,
+        config.counts,
+    )

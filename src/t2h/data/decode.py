@@ -1,0 +1,251 @@
+"""From images as they lie (files, bytes, arrays of another shape) to uint8 arrays of one shape, with Pillow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
+
+from t2h.data.table import Images, ImageTable
+from t2h.errors import UserError
+
+MEMORY_BUDGET = 2 << 30  # bytes of decoded images that are kept in memory; larger sets are decoded on access
+_GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
+_ORIENTATION = 0x0112  # EXIF tag
+_CHUNK = 64  # images a thread takes at once
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Where images lie: any number of them, each opened by its position."""
+
+    def __len__(self) -> int: ...
+
+    def open(self, i: int) -> Image.Image:
+        """The image, maybe only its header; reading it may still fail later."""
+
+    def name(self, i: int) -> str:
+        """What to call the image in a message."""
+
+
+@dataclass(frozen=True)
+class FileStore:
+    """Image files."""
+
+    paths: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def open(self, i: int) -> Image.Image:
+        return Image.open(self.paths[i])
+
+    def name(self, i: int) -> str:
+        return str(self.paths[i])
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayStore:
+    """The images of an array, uint8 (N, C, H, W)."""
+
+    images: UInt8[np.ndarray, "n c h w"]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def open(self, i: int) -> Image.Image:
+        image = self.images[i]
+        return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+
+    def name(self, i: int) -> str:
+        return f"image {i}"
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImages:
+    """A lazy reader (`Images`): a store's images at these positions, decoded on access to one shape."""
+
+    store: Store
+    size: tuple[int, int]
+    channels: int
+    index: Int[np.ndarray, " n"]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.index), self.channels, *self.size)
+
+    def __getitem__(self, index: Int[np.ndarray, " m"]) -> UInt8[np.ndarray, "m c h w"]:
+        images = [self.decode(int(i)) for i in np.arange(len(self.index))[index]]
+        return np.stack(images) if images else np.empty((0, *self.shape[1:]), np.uint8)
+
+    def rows(self, index: Int[np.ndarray, " m"]) -> EncodedImages:
+        """The reader of these rows alone."""
+        return replace(self, index=self.index[index])
+
+    def decode(self, i: int) -> UInt8[np.ndarray, "c h w"]:
+        """Image i of this reader."""
+        with self.store.open(int(self.index[i])) as image:
+            return decode(image, self.size, self.channels)
+
+
+def decode(image: Image.Image, size: tuple[int, int], channels: int) -> UInt8[np.ndarray, "c h w"]:
+    """An opened image as uint8 (C, H, W): turned upright as its EXIF says, on white where it is transparent, 16-bit
+    grey brought to 8 bits, its shorter side brought to ``size`` (height, width) by Lanczos, its centre kept.
+
+    Raises:
+        OSError, ValueError, SyntaxError: as Pillow does, for what cannot be read.
+    """
+    height, width = size
+    image.draft(None, (3 * max(size), 3 * max(size)))  # lets JPEG skip detail that resizing would throw away
+    image.load()
+    image = _fitted(_opaque(_eight_bit(ImageOps.exif_transpose(image)), channels), height, width)
+    pixels = np.asarray(image)
+    return pixels[None].copy() if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    if not image.mode.startswith("I"):
+        return image
+    grey = np.asarray(image).astype(np.int64)
+    if grey.min() < 0 or grey.max() > 65535:
+        raise ValueError("grey values beyond 16 bits")
+    return Image.fromarray(((grey + 128) // 257).astype(np.uint8))
+
+
+def _opaque(image: Image.Image, channels: int) -> Image.Image:
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def _fitted(image: Image.Image, height: int, width: int) -> Image.Image:
+    if image.size == (width, height):
+        return image
+    scale = min(image.width / width, image.height / height)
+    across, down = min(width * scale, image.width), min(height * scale, image.height)
+    left, top = (image.width - across) / 2, (image.height - down) / 2
+    box = (left, top, min(left + across, image.width), min(top + down, image.height))
+    return image.resize((width, height), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the headers of a store's images say."""
+
+    sizes: frozenset[tuple[int, int]]
+    """All (height, width) that occur, upright."""
+    grey: bool
+    """Whether all images are grey."""
+    problems: tuple[str, ...]
+    """One line, name and reason, for each image whose header cannot be read."""
+
+
+def survey(store: Store) -> Survey:
+    """Reads the header of every image."""
+    sizes, grey, problems = set(), True, []
+    with ThreadPoolExecutor(_threads()) as pool:
+        for size, is_grey, problem in pool.map(lambda i: _header(store, i), range(len(store)), chunksize=_CHUNK):
+            if problem is not None:
+                problems.append(problem)
+            else:
+                sizes.add(size)
+                grey &= is_grey
+    return Survey(frozenset(sizes), grey, tuple(problems))
+
+
+def _header(store: Store, i: int) -> tuple[tuple[int, int], bool, str | None]:
+    try:
+        with store.open(i) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+            return (image.size if turned else image.size[::-1]), image.mode in _GREY_MODES, None
+    except Exception as error:
+        return (0, 0), True, _problem(store.name(i), error)
+
+
+def encoded(store: Store, what: str, image_size: int | None, channels: int | None) -> EncodedImages:
+    """The lazy reader of all images of a store. What is not given follows from the headers: the size that all images
+    share, and RGB unless all are grey.
+
+    Raises:
+        UserError: if no header can be read, or the sizes differ and none was given.
+    """
+    size = None if image_size is None else (image_size, image_size)
+    if size is None or channels is None:
+        found = survey(store)
+        if not found.sizes:
+            raise unreadable(found.problems, len(store))
+        if size is None and len(found.sizes) > 1:
+            (h0, w0), (h1, w1) = min(found.sizes), max(found.sizes)
+            raise UserError(
+                f"{what}: images of {len(found.sizes)} sizes, from {w0}x{h0} to {w1}x{h1} pixels; choose one with "
+                "image_size (--image-size 32, say): each image is resized and its centre kept."
+            )
+        size = size or min(found.sizes)
+        channels = channels or (1 if found.grey else 3)
+    return EncodedImages(store, size, channels, np.arange(len(store)))
+
+
+def settled(table: ImageTable, budget: int = MEMORY_BUDGET) -> ImageTable:
+    """The table after every image was decoded once, so that nothing unreadable can stop a training later.
+
+    Images that need no more than ``budget`` bytes stay in memory; more are decoded again on access.
+
+    Raises:
+        UserError: naming every image that cannot be read.
+    """
+    lazy = table.images
+    if not isinstance(lazy, EncodedImages):
+        return table
+    keep = int(np.prod(lazy.shape)) <= budget
+    pixels = np.empty(lazy.shape if keep else (0,), np.uint8)
+
+    def check(i: int) -> str | None:
+        try:
+            image = lazy.decode(i)
+        except Exception as error:
+            return _problem(lazy.store.name(int(lazy.index[i])), error)
+        if keep:
+            pixels[i] = image
+        return None
+
+    with ThreadPoolExecutor(_threads()) as pool:
+        problems = list(_in_chunks(pool, check, len(table), f"{table.name}: {'reading' if keep else 'checking'}"))
+    if problems:
+        raise unreadable(problems, len(table))
+    images: Images = pixels if keep else lazy
+    return replace(table, images=images)
+
+
+def _in_chunks(pool: ThreadPoolExecutor, check, n: int, what: str) -> Iterable[str]:
+    def run(start: int) -> list[str | None]:
+        return [check(i) for i in range(start, min(start + _CHUNK, n))]
+
+    with tqdm(total=n, desc=what, unit=" images", disable=None, leave=False) as progress:
+        for results in pool.map(run, range(0, n, _CHUNK)):
+            progress.update(len(results))
+            yield from (problem for problem in results if problem is not None)
+
+
+def unreadable(problems: Sequence[str], total: int) -> UserError:
+    """The error that names every image that cannot be read."""
+    listing = "\n  ".join(problems)
+    return UserError(f"{len(problems)} of {total} images cannot be read; replace or remove them:\n  {listing}")
+
+
+def _problem(name: str, error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return f"{name}: not an image"
+    return f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+
+
+def _threads() -> int:
+    return min(16, os.cpu_count() or 1)

@@ -1,0 +1,107 @@
+"""Fetching files on request: named, sized, resumed, checked, and put in place in one step."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from t2h.errors import UserError
+
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file on the web, and what it must be."""
+
+    url: str
+    size: int
+    """In bytes."""
+    md5: str
+
+    @property
+    def filename(self) -> str:
+        """The last part of the address."""
+        return self.url.rsplit("/", 1)[1]
+
+
+def missing(data: str, what: str, root: Path, remotes: Sequence[RemoteFile]) -> UserError:
+    """The error for data that is not there, with where to get it."""
+    total = sum(remote.size for remote in remotes) / 1e6
+    where = remotes[0].url if len(remotes) == 1 else remotes[0].url.rsplit("/", 1)[0] + "/"
+    return UserError(
+        f"{data}: no {what} in {root}; give the directory that holds it as root (--root DIR), or add download "
+        f"(--download), which fetches {total:.0f} MB from {where} into {root}."
+    )
+
+
+def download(remote: RemoteFile, target: Path, timeout: float = 30.0) -> None:
+    """Fetches a file, with a progress bar, to ``target``, which appears only when it is whole and right.
+
+    What has come so far stays in ``target``.part and is continued by the next call.
+
+    Raises:
+        UserError: if the address cannot be reached, the transfer breaks off, or size or md5 are not as they must be.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    have = part.stat().st_size if part.exists() else 0
+    if have > remote.size:
+        part.unlink()
+        have = 0
+    try:
+        if have < remote.size:
+            _fetch(remote, part, have, timeout)
+    except urllib.error.HTTPError as error:
+        raise UserError(f"{remote.url}: the server answers {error.code} {error.reason}.") from error
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(f"{remote.url}: {reason}; run the same again to continue, or fetch it by hand.") from error
+    got = part.stat().st_size
+    if got < remote.size:
+        raise UserError(f"{remote.url}: broke off after {got:,} of {remote.size:,} bytes; run the same again.")
+    with part.open("rb") as file:
+        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if got > remote.size or md5 != remote.md5:
+        part.unlink()
+        raise UserError(
+            f"{remote.url}: got {got:,} bytes with md5 {md5}, expected {remote.size:,} with {remote.md5}; "
+            "nothing was kept. Run the same again, or fetch it by hand."
+        )
+    os.replace(part, target)
+
+
+def _fetch(remote: RemoteFile, part: Path, have: int, timeout: float) -> None:
+    headers = {"User-Agent": "t2h", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    with urllib.request.urlopen(urllib.request.Request(remote.url, headers=headers), timeout=timeout) as response:
+        resumed = _continues(response, have)
+        with (
+            part.open("ab" if resumed else "wb") as file,
+            tqdm(
+                desc=f"{remote.url}",
+                total=remote.size,
+                initial=have if resumed else 0,
+                unit="B",
+                unit_scale=True,
+                disable=None,
+            ) as progress,
+        ):
+            # One byte more than there should be tells a file that is too long, whatever its length.
+            while file.tell() <= remote.size and (block := response.read(_BLOCK)):
+                file.write(block)
+                progress.update(len(block))
+
+
+def _continues(response: HTTPResponse, have: int) -> bool:
+    """Whether the answer goes on where the part ends; a server may send the whole file instead."""
+    return response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")

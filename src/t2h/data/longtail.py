@@ -1,0 +1,134 @@
+"""Long-tailed subsets: which rows of a data set are kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from t2h.errors import UserError, unknown_name
+
+Profile = Literal["exp", "step", "pareto", "none"]
+
+
+def profile_counts(num_images: int, num_classes: int, imbalance: float, profile: str = "exp") -> tuple[int, ...]:
+    """How many images each class is to keep, from head to tail.
+
+    With n_max = N / C (the official rule assumes balanced data) and c = 0 ... C-1:
+
+    * ``exp``: int(n_max · imbalance^(c / (C-1))), as in the official code (Cui et al. 2019, "Class-Balanced Loss");
+    * ``step``: int(n_max) for the first half of the classes, int(n_max · imbalance) for the rest;
+    * ``pareto``: int(n_max · (c+1)^-a), with a such that the last class has imbalance times the first one's. Ours.
+
+    Args:
+        num_images: N, the number of images there are.
+        num_classes: C.
+        imbalance: smallest class over largest class, in (0, 1].
+        profile: the form of the tail; not ``none``.
+
+    Raises:
+        UserError: if the imbalance is outside (0, 1], or the profile unknown.
+    """
+    check_imbalance(imbalance)
+    n_max = num_images / num_classes
+    classes = range(num_classes)
+    if num_classes == 1:
+        return (num_images,)
+    if profile == "exp":
+        return tuple(int(n_max * imbalance ** (c / (num_classes - 1))) for c in classes)
+    if profile == "step":
+        return tuple(int(n_max if c < num_classes // 2 else n_max * imbalance) for c in classes)
+    if profile == "pareto":
+        return tuple(int(n_max * imbalance ** (math.log(c + 1) / math.log(num_classes))) for c in classes)
+    raise unknown_name("long-tail profile", profile, get_args(Profile))
+
+
+def long_tail_indices(
+    labels: Int[np.ndarray, " n"] | UInt8[np.ndarray, " n"] | Sequence[int],
+    imbalance: float = 1.0,
+    profile: str = "exp",
+    seed: int = 0,
+    num_classes: int | None = None,
+    counts: Sequence[int] | None = None,
+) -> Int[np.ndarray, " m"]:
+    """The rows of a long-tailed subset, class by class: bit for bit the official CIFAR-10-LT and CIFAR-100-LT.
+
+    Each class in order has its rows shuffled and the first ones kept, all from one legacy generator,
+    ``numpy.random.RandomState(seed)``, as the official code does with the global one. A class that has fewer images
+    than its profile asks for keeps all of them, shuffled; an empty one stays empty.
+
+    Args:
+        labels: (N,), from 0 to C-1.
+        imbalance: smallest class over largest class, in (0, 1].
+        profile: ``exp``, ``step`` or ``pareto`` (see `profile_counts`); ``none`` keeps every row, in order.
+        seed: of the shuffle; the official subsets have 0.
+        num_classes: C; by default the largest label + 1.
+        counts: images of each class, instead of a profile.
+
+    Returns:
+        int64 positions in ``labels``.
+
+    Raises:
+        UserError: for an imbalance outside (0, 1], an unknown profile, a label outside 0 ... C-1, or counts that are
+            negative, larger than what there is, or not one per class.
+    """
+    labels = np.asarray(labels)
+    if profile not in get_args(Profile):
+        raise unknown_name("long-tail profile", profile, get_args(Profile))
+    check_imbalance(imbalance)
+    if not len(labels):
+        raise UserError("no images: a long-tailed subset needs at least one label.")
+    num_classes = int(labels.max()) + 1 if num_classes is None else num_classes
+    if not 0 <= labels.min() <= labels.max() < num_classes:
+        raise UserError(
+            f"labels run from {labels.min()} to {labels.max()}; with {num_classes} classes they must lie in "
+            f"0 ... {num_classes - 1}."
+        )
+    if counts is not None:
+        keep = _checked_counts(counts, np.bincount(labels, minlength=num_classes))
+    elif profile == "none":
+        return np.arange(len(labels), dtype=np.int64)
+    else:
+        keep = profile_counts(len(labels), num_classes, imbalance, profile)
+
+    rng = np.random.RandomState(seed)  # the official subset depends on this legacy generator
+    parts = []
+    for c, n in enumerate(keep):
+        rows = np.flatnonzero(labels == c)
+        rng.shuffle(rows)
+        parts.append(rows[:n])
+    return np.concatenate(parts).astype(np.int64)
+
+
+def class_frequency(class_counts: Int[np.ndarray, " k"] | Sequence[int]) -> Float[np.ndarray, " k"]:
+    """q(y): the share of each class among the training images, float64 (K,). An empty class has 0.
+
+    Raises:
+        UserError: if there is no image at all.
+    """
+    counts = np.asarray(class_counts, dtype=np.float64)
+    if not counts.sum() > 0:
+        raise UserError("no images: every class is empty, so no class frequency can be given.")
+    return counts / counts.sum()
+
+
+def check_imbalance(imbalance: float) -> None:
+    """Raises `UserError` unless the imbalance is in (0, 1]."""
+    if 0 < imbalance <= 1:
+        return
+    hint = f"; for a ratio of {imbalance:g} : 1 give {1 / imbalance:.4g}" if 1 < imbalance < math.inf else ""
+    raise UserError(f"imbalance {imbalance:g}: it is smallest class over largest class, in (0, 1]{hint}.")
+
+
+def _checked_counts(counts: Sequence[int], available: np.ndarray) -> tuple[int, ...]:
+    if len(counts) != len(available):
+        raise UserError(f"{len(counts)} counts for {len(available)} classes; give one count per class.")
+    if min(counts) < 0 or not any(counts):
+        raise UserError(f"counts {' '.join(map(str, counts))}: they must be 0 or more, and not all 0.")
+    short = [f"class {c}: {n} asked, {available[c]} there" for c, n in enumerate(counts) if n > available[c]]
+    if short:
+        raise UserError(f"more images asked for than there are ({'; '.join(short)}); lower these counts.")
+    return tuple(int(n) for n in counts)

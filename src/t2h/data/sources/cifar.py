@@ -1,0 +1,189 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009), from the official python archives."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import tarfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from t2h.data.download import RemoteFile, download, missing
+from t2h.data.sources.base import Request
+from t2h.data.table import ImageTable
+from t2h.errors import UserError
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One official archive: its files, by split, and what they must hash to."""
+
+    remote: RemoteFile
+    folder: str
+    splits: Mapping[str, tuple[str, ...]]
+    meta: str
+    labels_key: bytes
+    names_key: bytes
+    md5: Mapping[str, str]
+
+
+CIFAR10 = Archive(
+    RemoteFile(
+        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", 170_498_071, "c58f30108f718f92721af3b95e74349a"
+    ),
+    folder="cifar-10-batches-py",
+    splits=MappingProxyType({"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}),
+    meta="batches.meta",
+    labels_key=b"labels",
+    names_key=b"label_names",
+    md5=MappingProxyType(
+        {
+            "data_batch_1": "c99cafc152244af753f735de768cd75f",
+            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+            "data_batch_4": "634d18415352ddfa80567beed471001a",
+            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+            "test_batch": "40351d587109b95175f43aff81a1287e",
+            "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+        }
+    ),
+)
+CIFAR100 = Archive(
+    RemoteFile(
+        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", 169_001_437, "eb9058c3a382ffc7106e4002c42a8d85"
+    ),
+    folder="cifar-100-python",
+    splits=MappingProxyType({"train": ("train",), "test": ("test",)}),
+    meta="meta",
+    labels_key=b"fine_labels",
+    names_key=b"fine_label_names",
+    md5=MappingProxyType(
+        {
+            "train": "16019d7e3df5f24257cddd939b257f8d",
+            "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+            "meta": "7973b15100ade9c7d40fb424638fde48",
+        }
+    ),
+)
+
+
+def read_cifar10(request: Request) -> ImageTable:
+    """CIFAR-10: 50,000 + 10,000 RGB images of 32×32 in 10 classes; splits ``train`` and ``test``."""
+    return read(request, CIFAR10)
+
+
+def read_cifar100(request: Request) -> ImageTable:
+    """CIFAR-100 with its 100 fine labels: 50,000 + 10,000 RGB images of 32×32; splits ``train`` and ``test``."""
+    return read(request, CIFAR100)
+
+
+def read(request: Request, archive: Archive) -> ImageTable:
+    """A split in the official order. ``root`` holds the archive's folder or its .tar.gz, or is one of them.
+
+    Raises:
+        UserError: if there is no such data, a file's md5 is not the official one, or it is not what it should be.
+    """
+    request.check_split(tuple(archive.splits))
+    parts = archive.splits[request.split]
+    files = _files(_locate(request, archive), (*parts, archive.meta), archive)
+    batches = [load_pickle(files[part], part) for part in parts]
+    pixels = np.concatenate([batch[b"data"] for batch in batches])
+    labels = np.concatenate([np.asarray(batch[archive.labels_key], dtype=np.int64) for batch in batches])
+    names = tuple(name.decode() for name in load_pickle(files[archive.meta], archive.meta)[archive.names_key])
+    images = request.converted(pixels.reshape(-1, 3, 32, 32))
+    return ImageTable(images, labels, names, split=request.split, name=request.data)
+
+
+def _locate(request: Request, archive: Archive) -> Path:
+    """The folder with the pickles, or the .tar.gz."""
+    root, tar = request.folder, request.folder / archive.remote.filename
+    if root.is_file() or (root / archive.meta).is_file():
+        return root
+    if (root / archive.folder).is_dir():
+        return root / archive.folder
+    if not tar.is_file():
+        if not request.download:
+            raise missing(request.data, f"{archive.folder} or {archive.remote.filename}", root, [archive.remote])
+        download(archive.remote, tar)
+    return tar
+
+
+def _files(source: Path, names: tuple[str, ...], archive: Archive) -> dict[str, bytes]:
+    """The named files' contents, each of the official md5."""
+    if source.is_dir():
+        absent = [name for name in names if not (source / name).is_file()]
+        files = {name: (source / name).read_bytes() for name in names if name not in absent}
+    else:
+        files = _members(source, {f"{archive.folder}/{name}": name for name in names})
+        absent = [name for name in names if name not in files]
+    if absent:
+        raise UserError(f"{source}: {', '.join(absent)} missing; unpack or download {archive.remote.url} again.")
+    for name, content in files.items():
+        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if found != archive.md5[name]:
+            raise UserError(
+                f"{source}: {name} has md5 {found}, officially {archive.md5[name]}; it is damaged or altered: "
+                f"take it again from {archive.remote.url}."
+            )
+    return files
+
+
+def _members(path: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
+    """Regular members of a tar, by their exact names, read into memory: nothing is unpacked, no link is followed."""
+    files = {}
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if member.name in wanted and member.isreg():
+                    stream = tar.extractfile(member)
+                    assert stream is not None
+                    files[wanted[member.name]] = stream.read()
+                if len(files) == len(wanted):
+                    break
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise UserError(f"{path}: not a whole .tar.gz ({error}); download it again.") from error
+    return files
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Knows the three names that a pickled uint8 array needs, and none that could run anything."""
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) in (("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")):
+            return _empty_array
+        if (module, name) == ("numpy", "ndarray"):
+            return np.ndarray
+        if (module, name) == ("numpy", "dtype"):
+            return _byte_dtype
+        raise pickle.UnpicklingError(f"it names {module}.{name}")
+
+
+def _empty_array(kind: object, shape: object, code: object) -> np.ndarray:
+    return np.ndarray((0,), np.uint8)
+
+
+def _byte_dtype(code: object, *_: object) -> np.dtype:
+    if code not in (b"u1", "u1"):
+        raise pickle.UnpicklingError(f"it holds numbers of type {code!r}")
+    return np.dtype(np.uint8)
+
+
+def load_pickle(content: bytes, name: str) -> dict:
+    """A pickled dictionary of bytes, numbers, lists and uint8 arrays. Nothing else is built, and no code runs.
+
+    Raises:
+        UserError: if the pickle is broken or holds anything else.
+    """
+    try:
+        loaded = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
+    except Exception as error:  # a broken pickle may raise anything
+        raise UserError(f"{name}: not a CIFAR batch ({error}); take it from the official archive.") from error
+    if not isinstance(loaded, dict):
+        raise UserError(f"{name}: not a CIFAR batch (a {type(loaded).__name__}); take it from the official archive.")
+    return loaded

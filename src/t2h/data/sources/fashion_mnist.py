@@ -1,0 +1,78 @@
+"""Fashion-MNIST (Xiao et al. 2017), from its four idx files."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from t2h.data.download import RemoteFile, download, missing
+from t2h.data.sources.base import Request
+from t2h.data.table import ImageTable
+from t2h.errors import UserError
+
+CLASS_NAMES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+_FILES = {"train": "train", "test": "t10k"}
+_BASE = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+REMOTES = (
+    RemoteFile(f"{_BASE}/train-images-idx3-ubyte.gz", 26_421_880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+    RemoteFile(f"{_BASE}/train-labels-idx1-ubyte.gz", 29_515, "25c81989df183df01b3e8a0aad5dffbe"),
+    RemoteFile(f"{_BASE}/t10k-images-idx3-ubyte.gz", 4_422_102, "bef4ecab320f06d8554ea6380940ec79"),
+    RemoteFile(f"{_BASE}/t10k-labels-idx1-ubyte.gz", 5_148, "bb300cfdad3c16e7a12a480ee83cd310"),
+)
+
+
+def read(request: Request) -> ImageTable:
+    """Grey 28×28 images in 10 classes, splits ``train`` (60,000) and ``test`` (10,000); ``root`` holds the idx files,
+    plain or .gz. The content is checked (magic numbers, counts, lengths), not the compressed file."""
+    request.check_split(tuple(_FILES))
+    stem = _FILES[request.split]
+    images = read_idx(_locate(request, f"{stem}-images-idx3-ubyte"), dimensions=3)
+    labels = read_idx(_locate(request, f"{stem}-labels-idx1-ubyte"), dimensions=1).astype(np.int64)
+    table = request.converted(images[:, None])
+    return ImageTable(table, labels, CLASS_NAMES, split=request.split, name="fashion-mnist")
+
+
+def _locate(request: Request, name: str) -> Path:
+    root = request.folder
+    for path in (root / name, root / f"{name}.gz"):
+        if path.is_file():
+            return path
+    if not request.download:
+        raise missing("fashion-mnist", f"{name} or {name}.gz", root, REMOTES)
+    remote = next(remote for remote in REMOTES if remote.filename == f"{name}.gz")
+    download(remote, root / remote.filename)
+    return root / remote.filename
+
+
+def read_idx(path: Path, dimensions: int) -> UInt8[np.ndarray, "*shape"]:
+    """An idx file of unsigned bytes, plain or .gz.
+
+    Format: the bytes 0, 0, 8 (unsigned byte), number of dimensions; each dimension as a big-endian int32; the values.
+
+    Raises:
+        UserError: if the magic number or the length is not as it must be.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: not a whole gzip file ({error}); take it again from {_BASE}/.") from error
+    magic = bytes((0, 0, 8, dimensions))
+    if content[:4] != magic:
+        raise UserError(
+            f"{path}: starts with {content[:4].hex(' ') or 'nothing'}, not {magic.hex(' ')}; it is not an idx file of "
+            f"{dimensions} dimensions: take it again from {_BASE}/."
+        )
+    start = 4 + 4 * dimensions
+    shape = tuple(int(n) for n in np.frombuffer(content[4:start], ">i4"))
+    if len(shape) != dimensions or len(content) - start != np.prod(shape):
+        size = " x ".join(map(str, shape))
+        raise UserError(
+            f"{path}: {max(len(content) - start, 0):,} values, but its header says {size}; take it again from {_BASE}/."
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()

@@ -1,0 +1,83 @@
+"""Grids of sample images: one row for each class, from the most frequent to the rarest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from t2h.errors import UserError
+
+_INK, _PAPER = (40, 42, 48), (255, 255, 255)
+
+
+def sample_grid(
+    images: UInt8[np.ndarray, "n a b c"],
+    labels: Int[np.ndarray, " n"],
+    class_names: Sequence[str],
+    class_counts: Sequence[int] | Int[np.ndarray, " k"],
+    columns: int = 10,
+    row_labels: bool = True,
+    gap: int = 2,
+) -> Image.Image:
+    """The first ``columns`` images of each class as one picture, rows from head to tail.
+
+    Args:
+        images: uint8 (N, H, W, C) or (N, C, H, W), C = 1 or 3.
+        labels: the class of each image, 0 ... K-1.
+        class_names: the K names.
+        class_counts: the K numbers of training images; they order the rows. Classes of equal count keep their order.
+        row_labels: write "name · count" at the left of each row. Without, the picture is the bare grid of pixels.
+        gap: white pixels between images.
+
+    Tiny images are enlarged by a whole factor (to 32 pixels or more) where there are row labels, so that these can be read.
+    A class without an image gets no row.
+
+    Raises:
+        UserError: if shapes, labels and classes do not fit together.
+    """
+    tiles, counts = _channels_last(images), [int(count) for count in class_counts]
+    if len(tiles) != len(labels):
+        raise UserError(f"{len(tiles)} images but {len(labels)} labels; give one label per image.")
+    if len(counts) != len(class_names):
+        raise UserError(f"{len(class_names)} class names but {len(counts)} class counts; give one of each per class.")
+    if len(tiles) == 0:
+        raise UserError("no images to put into a grid.")
+    if not 0 <= labels.min() <= labels.max() < len(counts):
+        raise UserError(f"labels run from {labels.min()} to {labels.max()}; they must lie in 0 ... {len(counts) - 1}.")
+    if columns < 1:
+        raise UserError(f"columns = {columns}; at least 1 is needed.")
+    zoom = -(-32 // tiles.shape[1]) if row_labels and tiles.shape[1] < 32 else 1
+    tiles = tiles.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    order = [c for c in sorted(range(len(counts)), key=lambda c: -counts[c]) if np.any(labels == c)]
+    rows = [tiles[np.flatnonzero(labels == c)[:columns]] for c in order]
+    texts = [f"{class_names[c]} · {counts[c]:,}" for c in order] if row_labels else []
+    return _draw(rows, texts, gap)
+
+
+def _channels_last(images: np.ndarray) -> np.ndarray:
+    """RGB (N, H, W, 3) of either layout; (N, H, W, C) is preferred where both would do."""
+    if images.shape[-1] not in (1, 3):
+        images = images.transpose(0, 2, 3, 1)
+    if images.shape[-1] not in (1, 3):
+        raise UserError(f"images have shape {images.shape}; (N, H, W, C) or (N, C, H, W) with C = 1 or 3 is needed.")
+    return np.broadcast_to(images, (*images.shape[:3], 3))
+
+
+def _draw(rows: list[np.ndarray], texts: list[str], gap: int) -> Image.Image:
+    height, width = rows[0].shape[1:3]
+    font = ImageFont.load_default(size=13)
+    margin = max((int(font.getlength(text)) for text in texts), default=0) + 14 if texts else 0
+    columns = max(map(len, rows))
+    size = (margin + columns * (width + gap) - gap, len(rows) * (height + gap) - gap)
+    canvas = Image.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for i, row in enumerate(rows):
+        top = i * (height + gap)
+        if texts:
+            draw.text((margin - 8, top + height / 2), texts[i], fill=_INK, font=font, anchor="rm")
+        for j, tile in enumerate(row):
+            canvas.paste(Image.fromarray(np.ascontiguousarray(tile)), (margin + j * (width + gap), top))
+    return canvas

@@ -1,0 +1,182 @@
+"""The configuration of a training run: frozen dataclasses, saved as YAML with the run and read back from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import tyro
+import yaml
+
+from t2h.data.config import DataConfig
+from t2h.errors import UserError
+from t2h.objectives import MethodOptions
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The network."""
+
+    network: str = "auto"
+    """A preset (cifar, tiny-imagenet, small, digits), a JSON file with a UNet2DModel configuration, or auto: by image size."""
+    conditional: bool = True
+    """Tell the network the class; otherwise it is unconditional."""
+    dropout: float | None = None
+    """Replaces the preset's dropout, in [0, 1)."""
+
+
+@dataclass(frozen=True)
+class LearningConfig:
+    """How the network learns."""
+
+    steps: int = 20_000
+    """Optimisation steps; images seen = steps × batch size."""
+    batch_size: int = 128
+    """Images a step, over all processes and accumulated parts together."""
+    accumulate: int = 1
+    """Split each process's part of a batch into this many passes, to save memory."""
+    lr: float = 2e-4
+    """Learning rate of Adam."""
+    warmup_steps: int = 5_000
+    """Steps over which the learning rate rises from 0."""
+    grad_clip: float = 1.0
+    """Largest norm of the gradient; 0 does not clip."""
+    ema_decay: float = 0.9999
+    """Constant decay of the moving average of the weights, from step 0."""
+    label_dropout: float = 0.1
+    """Chance that a label is dropped, for guidance."""
+    dropout_unit: Literal["sample", "batch"] = "sample"
+    """Drop each label on its own, or all labels of a batch together (as the official code)."""
+    resampling: float = 1.0
+    """q of p(class) ∝ (images of the class)^q: 1 as the data are, 0.5 square-root, 0 class-balanced."""
+    flip: Literal["auto", "on", "off"] = "auto"
+    """Mirror images left to right at random; auto does so for all but the digits."""
+    seed: int = 0
+    """Of initial weights, order, noise and everything else."""
+
+
+@dataclass(frozen=True)
+class MachineConfig:
+    """What the run uses and what it writes on the way; none of it changes what is learned."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train."""
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """Arithmetic of the network's passes."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile the network; auto does so on CUDA."""
+    workers: int = 4
+    """Loader processes, for sets that do not fit on the device."""
+    resident_gib: float = 4.0
+    """Keep image sets up to this size on the device."""
+    log_every: int = 100
+    """Steps between lines of metrics.jsonl."""
+    save_every: int = 5_000
+    """Steps between checkpoints; the end and an interruption save as well."""
+    keep: int | None = 2
+    """How many checkpoints to keep; None keeps all."""
+    grid_every: int = 0
+    """Steps between grids of samples from fixed noise; 0 draws one at the end only."""
+    grid_w: float = 1.5
+    """Guidance w of the grids."""
+    trackers: tuple[str, ...] = ()
+    """Also log to these trackers: tensorboard, wandb, trackio."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+
+    data: Annotated[DataConfig, tyro.conf.arg(name="")] = field(default_factory=DataConfig)
+    network: Annotated[NetworkConfig, tyro.conf.arg(name="")] = field(default_factory=NetworkConfig)
+    objective: str = "t2h"
+    """The method (ddpm, t2h, ...), or several joined by +."""
+    methods: Annotated[MethodOptions, tyro.conf.arg(name="")] = field(default_factory=MethodOptions)
+    learning: Annotated[LearningConfig, tyro.conf.arg(name="")] = field(default_factory=LearningConfig)
+    machine: Annotated[MachineConfig, tyro.conf.arg(name="")] = field(default_factory=MachineConfig)
+
+    def __post_init__(self) -> None:
+        learning = self.learning
+        for name, value, fits, allowed in (
+            ("steps", learning.steps, learning.steps >= 1, "at least 1"),
+            ("batch_size", learning.batch_size, learning.batch_size >= 1, "at least 1"),
+            ("accumulate", learning.accumulate, learning.accumulate >= 1, "at least 1"),
+            ("lr", learning.lr, learning.lr > 0, "above 0"),
+            ("warmup_steps", learning.warmup_steps, learning.warmup_steps >= 0, "at least 0"),
+            ("grad_clip", learning.grad_clip, learning.grad_clip >= 0, "at least 0"),
+            ("ema_decay", learning.ema_decay, 0 <= learning.ema_decay < 1, "in [0, 1)"),
+            ("label_dropout", learning.label_dropout, 0 <= learning.label_dropout <= 1, "in [0, 1]"),
+            ("log_every", self.machine.log_every, self.machine.log_every >= 1, "at least 1"),
+            ("save_every", self.machine.save_every, self.machine.save_every >= 0, "at least 0 (0: only at the end)"),
+            ("keep", self.machine.keep, self.machine.keep is None or self.machine.keep >= 1, "at least 1, or None"),
+        ):
+            if not fits:
+                raise UserError(f"{name} is {value}; it must be {allowed}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as in the YAML file."""
+        return _plain(dataclasses.asdict(self))
+
+    def to_yaml(self) -> str:
+        """The YAML text."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> TrainConfig:
+        """The configuration of a YAML text.
+
+        Raises:
+            UserError: where the text is not such a configuration.
+        """
+        try:
+            return _build(cls, yaml.safe_load(text))
+        except (yaml.YAMLError, TypeError, AttributeError) as error:
+            raise UserError(f"this is not the configuration of a training run: {str(error).splitlines()[0]}") from error
+
+
+def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """What differs between two configurations in what is learned, as lines "learning.lr: 0.0002 -> 0.0001"."""
+
+    def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        leaves: dict[str, Any] = {}
+        for key, value in tree.items():
+            leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        return leaves
+
+    a, b = flat(old.to_dict()), flat(new.to_dict())
+    machine = tuple(f"machine.{name}" for name in MachineConfig.__dataclass_fields__)
+    same_data = ("data.root", "data.download")
+    keys = [key for key in a | b if key not in machine + same_data and a.get(key) != b.get(key)]
+    return [f"{key}: {a.get(key)} -> {b.get(key)}" for key in keys]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _build(hint: Any, value: Any) -> Any:
+    """A value of the hinted type from plain YAML values."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _build(get_args(hint)[0], value)
+    if origin in (Union, types.UnionType):
+        options = [option for option in get_args(hint) if option is not type(None)]
+        return None if value is None else _build(options[0], value)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        hints = get_type_hints(hint, include_extras=True)
+        unknown = set(value) - set(hints)
+        if unknown:
+            raise UserError(f"the configuration has unknown entries: {', '.join(sorted(unknown))}")
+        return hint(**{key: _build(hints[key], item) for key, item in value.items()})
+    if origin is tuple:
+        return tuple(_build(get_args(hint)[0], item) for item in value)
+    if hint in (Path, float):
+        return hint(value)
+    return value

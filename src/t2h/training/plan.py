@@ -1,0 +1,76 @@
+"""What a run would do, before it does it: `t2h train --dry-run`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+
+from t2h.training.config import TrainConfig
+from t2h.training.trainer import Trainer, make_accelerator
+
+
+def plan(config: TrainConfig, timed_steps: int = 3) -> str:
+    """The plan as text: class table, parameters, images to see, memory and time. Takes a few steps in memory; writes nothing.
+
+    Raises:
+        UserError: as `train`.
+    """
+    accelerator = make_accelerator(config)
+    trainer = Trainer(config, Path("dry-run"), accelerator)
+    table, learning = trainer.setup.table, config.learning
+    parameters = sum(p.numel() for p in trainer.model.parameters())
+    counts = table.class_counts
+    batches = trainer.stream.batches(0, trainer.share)
+    trainer.take_step(batches)
+    trainer.check()
+    start = time.perf_counter()
+    for _ in range(timed_steps):
+        trainer.take_step(batches)
+    trainer.check()  # waits for the device
+    seconds = (time.perf_counter() - start) / timed_steps * learning.steps
+    weights, saved = memory(trainer)
+    total = learning.steps * learning.batch_size
+    return "\n".join(
+        [
+            f"data        {table.name} ({table.split}): {len(table):,} images of {table.num_classes} classes, "
+            f"{counts.max():,} … {counts.min():,} a class; {trainer.stream.describe()}",
+            f"network     {parameters:,} parameters, {config.network.network}, "
+            f"{'class-conditional' if config.network.conditional else 'unconditional'}",
+            f"objective   {config.objective}",
+            f"images      {total:,} to see: {learning.steps:,} steps of {learning.batch_size}, "
+            f"{total / len(table):,.0f} times the data",
+            f"memory      about {(weights + saved) / 2**30:.2f} GiB: {weights / 2**30:.2f} for weights, EMA, gradients and "
+            f"Adam, {saved / 2**30:.2f} for activations",
+            f"time        about {_duration(seconds)} on {accelerator.device} ({total / seconds:,.0f} images/s)",
+        ]
+    )
+
+
+def memory(trainer: Trainer) -> tuple[int, int]:
+    """Bytes for weights, EMA, gradients and Adam's two moments; and for what one pass saves for its backward pass."""
+    weights = 5 * sum(p.numel() * p.element_size() for p in trainer.model.parameters())
+    seen: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    x0, y = next(trainer.stream.batches(0, trainer.share))
+    sample = slice(0, min(2, len(x0)))
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        terms = trainer.model(trainer.noised(x0[sample], y[sample], 0))
+    del terms
+    parameters = {p.untyped_storage().data_ptr() for p in trainer.model.parameters()}
+    saved = sum(nbytes for pointer, nbytes in seen.items() if pointer not in parameters)
+    return weights, saved * len(x0) // len(x0[sample])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

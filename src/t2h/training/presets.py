@@ -1,0 +1,59 @@
+"""The rows of the paper by name: exactly the hyper-parameters of the official code (Zhang et al., ICLR 2024, and its release)."""
+
+from __future__ import annotations
+
+from t2h.data.config import DataConfig
+from t2h.errors import unknown_name
+from t2h.objectives import MethodOptions
+from t2h.objectives.t2h import T2H
+from t2h.training.config import LearningConfig, MachineConfig, NetworkConfig, TrainConfig
+
+_DATA = {
+    "cifar10-lt": (DataConfig(data="cifar10", imbalance=0.01), "cifar"),
+    "cifar100-lt": (DataConfig(data="cifar100", imbalance=0.01), "cifar"),
+    "tiny-imagenet-200-lt": (DataConfig(data="tiny-imagenet-200", imbalance=0.01), "tiny-imagenet"),
+}
+
+# Adam 2e-4, warm-up 5,000, clip 1, EMA 0.9999, batch 128, flips, 500,001 steps; labels dropped batch by batch.
+_LEARNING = LearningConfig(
+    steps=500_001,
+    batch_size=128,
+    lr=2e-4,
+    warmup_steps=5_000,
+    grad_clip=1.0,
+    ema_decay=0.9999,
+    label_dropout=0.1,
+    dropout_unit="batch",
+    flip="on",
+)
+_MACHINE = MachineConfig(save_every=100_000, keep=None, grid_every=10_000)
+
+_ROWS = {
+    "ddpm": ("ddpm", MethodOptions(), True),
+    "t2h": ("t2h", MethodOptions(t2h=T2H(direction="t2h")), True),
+    "h2t-unconditional": ("t2h", MethodOptions(t2h=T2H(direction="h2t")), False),
+}
+
+PRESETS: dict[str, TrainConfig] = {
+    f"{data_name}-{row_name}": TrainConfig(
+        data=data,
+        network=NetworkConfig(network=network, conditional=conditional),
+        objective=objective,
+        methods=methods,
+        learning=_LEARNING,
+        machine=_MACHINE,
+    )
+    for data_name, (data, network) in _DATA.items()
+    for row_name, (objective, methods, conditional) in _ROWS.items()
+}
+
+
+def preset(name: str) -> TrainConfig:
+    """The configuration of a row, such as "cifar10-lt-t2h".
+
+    Raises:
+        UserError: for a name that is none, with the nearest one.
+    """
+    if name not in PRESETS:
+        raise unknown_name("preset", name, PRESETS)
+    return PRESETS[name]

@@ -1,0 +1,119 @@
+"""From a configuration to the objects of a run: data, network, objective, pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import UNet2DModel
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from t2h.data import ImageTable, load
+from t2h.errors import UserError
+from t2h.network import UNetDenoiser, build_network, network_config, null_label
+from t2h.objectives import build_objective
+from t2h.objectives.base import Context, NoisedBatch, Objective
+from t2h.pipeline import T2HPipeline
+from t2h.randomness import derive_seed
+from t2h.schedule import NoiseSchedule
+from t2h.training.config import TrainConfig
+
+
+class TrainingModel(nn.Module):
+    """Network and objective as one module, so that every pass of a step happens inside one call."""
+
+    def __init__(self, unet: UNet2DModel, objective: Objective) -> None:
+        super().__init__()
+        self.denoiser = UNetDenoiser(unet)
+        self.objective = objective
+
+    def forward(self, batch: NoisedBatch) -> dict[str, Tensor]:
+        """The terms of the loss."""
+        return self.objective(self.denoiser, batch)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run is made of, on the CPU, before training."""
+
+    config: TrainConfig
+    table: ImageTable
+    schedule: NoiseSchedule
+    unet: UNet2DModel
+    objective: Objective
+
+    @property
+    def null_label(self) -> int | None:
+        """K; None for an unconditional network."""
+        return null_label(self.unet)
+
+    def pipeline(self, unet: UNet2DModel, images_seen: int) -> T2HPipeline:
+        """The pipeline around a network of this run."""
+        config, table = self.config, self.table
+        training = {
+            "Data": f"{table.name}, {table.split}, {len(table):,} images",
+            "Imbalance": f"{config.data.imbalance:g} ({config.data.profile})",
+            "Batch size": config.learning.batch_size,
+            "Learning rate": config.learning.lr,
+            "EMA decay": config.learning.ema_decay,
+            "Seed": config.learning.seed,
+        }
+        return T2HPipeline(
+            unet,
+            self.schedule.ddim_scheduler(),
+            class_names=table.class_names if config.network.conditional else None,
+            class_counts=table.class_counts.tolist(),
+            method=config.objective,
+            images_seen=images_seen,
+            training=training,
+        )
+
+
+def network_of(config: TrainConfig, table: ImageTable) -> UNet2DModel:
+    """The fresh network of a run.
+
+    Raises:
+        UserError: if the images are not square or do not fit the network.
+    """
+    height, width = table.image_size
+    if height != width:
+        raise UserError(f"images are {height}×{width}; square ones are needed. Give --image-size to crop them.")
+    name = config.network.network
+    if name == "auto":
+        name = "digits" if height <= 16 else "small" if height <= 32 else "tiny-imagenet"
+    classes = table.num_classes if config.network.conditional else None
+    architecture = network_config(name, classes, table.channels, height, config.network.dropout)
+    return build_network(architecture, derive_seed(config.learning.seed, "weights"))
+
+
+def set_up(config: TrainConfig) -> Setup:
+    """Load the data and make network and objective.
+
+    Raises:
+        UserError: for data that cannot be read, and options that do not fit them.
+    """
+    table, schedule = load(config.data), NoiseSchedule()
+    unet = network_of(config, table)
+    context = Context(torch.from_numpy(table.class_counts), schedule, null_label(unet))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.learning.seed, "objective weights"))
+        objective = build_objective(config.objective, config.methods, context)
+    return Setup(config, table, schedule, unet, objective)
+
+
+class MovingAverage:
+    """The exponential moving average of a network's weights: θ̄ ← decay θ̄ + (1 - decay) θ after every step, from step 0.
+
+    As the official code: θ̄ begins as the initial weights, and the decay is constant.
+    """
+
+    def __init__(self, unet: UNet2DModel, decay: float) -> None:
+        self.unet = type(unet).from_config(unet.config)
+        self.unet.load_state_dict(unet.state_dict())
+        self.unet.eval().requires_grad_(False).to(next(unet.parameters()).device)
+        self._average = get_ema_multi_avg_fn(decay)
+
+    def update(self, unet: UNet2DModel) -> None:
+        """Take one step towards these weights."""
+        self._average(list(self.unet.parameters()), list(unet.parameters()), None)

@@ -1,0 +1,217 @@
+"""One run in the making: what it holds, one step of it, what it writes.
+
+Nothing random is saved: every draw of a step comes from a generator that is seeded with (seed, rank, images seen). A checkpoint
+holds weights, their moving average, the optimiser and the step; from there a run goes on exactly as if it had not stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from t2h.data.batches import BatchStream, Share
+from t2h.errors import UserError
+from t2h.objectives.base import NoisedBatch, noise_batch
+from t2h.randomness import derive_seed, generator
+from t2h.training.checkpoints import RunFolder
+from t2h.training.config import TrainConfig
+from t2h.training.setup import MovingAverage, TrainingModel, set_up
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """The devices and processes that the machine or `accelerate launch` offers.
+
+    Raises:
+        UserError: for a device that is not there, or a batch that does not divide.
+    """
+    machine, learning = config.machine, config.learning
+    if machine.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this machine has no CUDA device; use --device cpu or auto.")
+    if machine.device == "mps" and not torch.backends.mps.is_available():
+        raise UserError("--device mps: this machine has no MPS device; use --device cpu or auto.")
+    if machine.mixed_precision == "fp16" and (machine.device == "cpu" or not torch.cuda.is_available()):
+        raise UserError("--mixed-precision fp16 needs a CUDA device; on others use bf16 or no.")
+    accelerator = Accelerator(mixed_precision=machine.mixed_precision, cpu=machine.device == "cpu")
+    parts = accelerator.num_processes * learning.accumulate
+    if learning.batch_size % parts:
+        raise UserError(
+            f"a batch of {learning.batch_size} images does not divide into {accelerator.num_processes} process(es) × "
+            f"{learning.accumulate} part(s); choose a --batch-size that {parts} divides."
+        )
+    return accelerator
+
+
+class Trainer:
+    """One run, in the making.
+
+    Args:
+        config: the run's configuration.
+        out: its folder.
+        accelerator: device and processes.
+    """
+
+    def __init__(self, config: TrainConfig, out: Path, accelerator: Accelerator) -> None:
+        self.config, self.run, self.accelerator = config, RunFolder(out), accelerator
+        learning, machine = config.learning, config.machine
+        self.setup = set_up(config)
+        device = accelerator.device
+        self.unet = self.setup.unet.to(device)
+        model = TrainingModel(self.unet, self.setup.objective)
+        fused = device.type in ("cuda", "cpu")
+        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning.lr, fused=fused)
+        self.average = MovingAverage(self.unet, learning.ema_decay)
+        if machine.compile == "on" or (machine.compile == "auto" and device.type == "cuda"):
+            self.unet.compile()
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.stream = BatchStream(
+            self.setup.table,
+            device,
+            learning.seed,
+            learning.resampling,
+            learning.flip == "on" or (learning.flip == "auto" and self.setup.table.name != "digits"),
+            int(machine.resident_gib * 2**30),
+            machine.workers,
+        )
+        self.step = 0
+        self.window: dict[str, Tensor] = {}  # sums of the loss terms since the last line of metrics,
+        self.window_parts = 0  # and over how many passes
+
+    @property
+    def images_seen(self) -> int:
+        """How many images the run has shown to the network."""
+        return self.step * self.config.learning.batch_size
+
+    @property
+    def share(self) -> Share:
+        """This process's share of each pass."""
+        world = self.accelerator.num_processes
+        size = self.config.learning.batch_size // (world * self.config.learning.accumulate)
+        return Share(size, self.accelerator.process_index, world)
+
+    # --- one step ---------------------------------------------------------------------------------------------------
+
+    def noised(self, x0: Tensor, y: Tensor, position: int) -> NoisedBatch:
+        """The batch at ``position`` of the run's sequence of images, noised; its references are those of all processes."""
+        learning, rank = self.config.learning, self.accelerator.process_index
+        draws = generator(x0.device, learning.seed, "noise", rank, position)
+        batch = noise_batch(
+            self.setup.schedule,
+            x0,
+            y,
+            draws,
+            self.setup.null_label,
+            learning.label_dropout,
+            learning.dropout_unit,
+        )
+        if self.accelerator.num_processes > 1:
+            references = self.accelerator.gather(x0), self.accelerator.gather(y)
+            batch = batch.with_references(*references, offset=rank * len(y))
+        return batch
+
+    def take_step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+        """One optimisation step."""
+        learning, share = self.config.learning, self.share
+        self.set_lr()
+        for part in range(learning.accumulate):
+            position = self.images_seen + part * share.size * share.world
+            batch = self.noised(*next(batches), position)
+            torch.manual_seed(derive_seed(learning.seed, "dropout", share.rank, position))
+            last = part == learning.accumulate - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
+                terms = self.model(batch)
+                loss = torch.stack(list(terms.values())).sum()
+                self.accelerator.backward(loss / learning.accumulate)
+            self.note({"loss": loss, **terms})
+        if learning.grad_clip:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), learning.grad_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.average.update(self.unet)
+        self.step += 1
+
+    def set_lr(self) -> None:
+        """lr × min(step, warmup)/warmup, from step 0 on, as the official code: the very first step has rate 0."""
+        learning = self.config.learning
+        factor = min(self.step / learning.warmup_steps, 1.0) if learning.warmup_steps else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning.lr * factor
+
+    def note(self, terms: dict[str, Tensor]) -> None:
+        """Add terms to the window of the next metrics line; stays on the device."""
+        self.window_parts += 1
+        for name, term in terms.items():
+            value = term.detach().float()
+            self.window[name] = self.window[name] + value if name in self.window else value
+
+    # --- what is written --------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Stop where the loss is no number.
+
+        Raises:
+            UserError: with what to change; checkpoints are left as they are.
+        """
+        if "loss" in self.window and not math.isfinite(self.window["loss"].item()):
+            raise UserError(
+                f"the loss is no number at step {self.step}; lower --lr, or use --mixed-precision bf16 or no. "
+                "The last checkpoint is as it was."
+            )
+
+    def flush(self) -> dict[str, Any]:
+        """The means of the window for a line of metrics; the window begins anew."""
+        self.check()
+        means = {
+            name: self.accelerator.reduce(total, "mean").item() / self.window_parts
+            for name, total in self.window.items()
+        }
+        self.window, self.window_parts = {}, 0
+        return {
+            "step": self.step,
+            "images_seen": self.images_seen,
+            **means,
+            "lr": self.optimizer.param_groups[0]["lr"],
+        }
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds: tensors and plain values only."""
+        model = self.accelerator.unwrap_model(self.model)
+        scaler = self.accelerator.scaler
+        return {
+            "format": "t2h-checkpoint",
+            "step": self.step,
+            "images_seen": self.images_seen,
+            "unet": self.unet.state_dict(),
+            "ema": self.average.unet.state_dict(),
+            "objective": model.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "window": self.window,
+            "window_parts": self.window_parts,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.step = state["step"]
+        self.unet.load_state_dict(state["unet"])
+        self.average.unet.load_state_dict(state["ema"])
+        self.accelerator.unwrap_model(self.model).objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.window = {name: total.to(self.accelerator.device) for name, total in state["window"].items()}
+        self.window_parts = state["window_parts"]
+
+    def save(self) -> None:
+        """Checkpoint and pipeline folder, from the main process."""
+        self.check()
+        if self.accelerator.is_main_process:
+            self.run.save(self.state(), self.step, self.config.machine.keep)
+            self.run.save_pipeline(self.setup.pipeline(self.average.unet, self.images_seen))
+        self.accelerator.wait_for_everyone()
