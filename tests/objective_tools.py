@@ -61,11 +61,11 @@ def train(
 ) -> tuple[float, float, dict[int, Tensor]]:
     """Some steps of Adam on one and the same loss: its value before and after, and the first gradients."""
     optimiser, first = torch.optim.Adam(weights, lr=lr), {}
-    before = float(loss())
+    before = loss().item()
     for step in range(steps):
         optimiser.zero_grad()
         loss().backward()
         if step == 0:
             first = {i: w.grad.clone() for i, w in enumerate(weights) if w.grad is not None}
         optimiser.step()
-    return before, float(loss()), first
+    return before, loss().item(), first

@@ -9,7 +9,11 @@ from torch import nn
 from t2h.errors import UserError, unknown_name
 from t2h.objectives.base import Context, Method, NoiseRegression, Objective
 from t2h.objectives.cbdm import CBDM
+from t2h.objectives.ccua import CCUA
+from t2h.objectives.cm import CM
+from t2h.objectives.coral import CORAL
 from t2h.objectives.ddpm import DDPM, Noise
+from t2h.objectives.diffrop import DiffROP
 from t2h.objectives.reweighting import Reweighting
 from t2h.objectives.stf import STF
 from t2h.objectives.t2h import T2H
@@ -25,6 +29,10 @@ class MethodOptions:
     t2h: T2H = field(default_factory=T2H)
     stf: STF = field(default_factory=STF)
     cbdm: CBDM = field(default_factory=CBDM)
+    coral: CORAL = field(default_factory=CORAL)
+    ccua: CCUA = field(default_factory=CCUA)
+    diffrop: DiffROP = field(default_factory=DiffROP)
+    cm: CM = field(default_factory=CM)
     reweighting: Reweighting = field(default_factory=Reweighting)
 
 
@@ -55,6 +63,8 @@ def build_objective(
     for what, who in (("target", targets), ("class weight", weights)):
         if len(who) > 1:
             raise UserError(f"{' and '.join(who)} do not combine: each brings its own {what}; keep one of them.")
+    if {"cbdm", "diffrop"} <= set(names):
+        raise UserError("cbdm and diffrop do not combine: one pulls predictions together that the other pushes apart.")
     target = parts[targets[0]].target if targets else None
     regularisers = [regulariser for n in names for regulariser in parts[n].regularisers]
     weight = parts[weights[0]].class_weight if weights else None

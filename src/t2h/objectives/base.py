@@ -115,6 +115,11 @@ def noise_batch(
     return NoisedBatch(x0, y, t, eps, xt, label, dropped, x0, y, 0, generator)
 
 
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context in which matrix products keep the precision of their factors, inside mixed-precision training too."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What the network said of a batch: ε_θ (B, C, H, W), and its bottleneck where a regulariser asked for it."""
@@ -185,7 +190,7 @@ class Regulariser(nn.Module, ABC):
     def attach(self, denoiser: nn.Module) -> None:
         """Look at the network, once, before the optimiser is made, to make parameters to its measure or add parts."""
 
-    def added(self) -> dict[nn.Parameter, Tensor]:
+    def added(self) -> dict[Tensor, Tensor]:
         """What it adds to weights of the network: {weight: summand}."""
         return {}
 
@@ -284,7 +289,7 @@ class NoiseRegression(Objective):
     def forward(self, denoiser: Denoiser, batch: NoisedBatch) -> dict[str, Tensor]:
         """The squared error as "mse", then each regulariser's term under its name."""
         regularisers = self._regularisers()
-        with torch.no_grad(), torch.autocast(batch.x0.device.type, enabled=False):
+        with torch.no_grad(), full_precision(batch.x0):
             target = self.target(batch)
         if any(regulariser.needs_bottleneck for regulariser in regularisers):
             prediction = Prediction(*denoiser.with_bottleneck(batch.xt, batch.t, batch.label))  # type: ignore[attr-defined]
