@@ -9,6 +9,7 @@ import torch
 
 from objective_tools import UNCONDITIONAL, K, digits_batch, gradients, objective, small_denoiser
 from t2h import UserError
+from t2h.network import UNetDenoiser
 from t2h.objectives.ccua import CCUA, info_nce
 
 
@@ -40,6 +41,27 @@ def test_the_term_is_the_loop(options, dropout):
 def test_contrast_is_least_where_images_differ():
     assert info_nce(torch.eye(8), 0.1).max() < 0.01
     torch.testing.assert_close(info_nce(torch.ones(8, 3), 0.1), torch.full((8,), math.log(8)))
+
+
+class Unsteady(UNetDenoiser):
+    """A denoiser whose passes differ, as those of a network with dropout."""
+
+    def forward(self, xt, t, class_labels):
+        return super().forward(xt, t, class_labels) + torch.randn_like(xt)
+
+
+def test_dropped_labels_are_not_aligned():
+    denoiser = Unsteady(small_denoiser().unet)
+    method = objective("ccua", denoiser, ccua=CCUA(alpha=0.0))
+    assert method(denoiser, digits_batch(dropout=1.0))["ccua"] == 0
+    assert method(denoiser, digits_batch(dropout=0.0))["ccua"] > 0.1
+
+
+def test_the_contrast_keeps_full_precision():
+    h = torch.randn(6, 20, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = info_nce(h, 0.1)
+    assert torch.equal(mixed, info_nce(h, 0.1))
 
 
 def test_both_passes_get_gradients():
