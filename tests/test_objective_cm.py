@@ -95,6 +95,28 @@ def test_gradients_reach_general_and_expert_parts():
     assert gradients(general, expert.a, expert.b) == [0.0, 0.0]
 
 
+def test_no_stop_gradient():
+    """The gradient is that of the equation with nothing detached."""
+    cm, denoiser = with_experts()
+    batch, conv = digits_batch(), denoiser.unet.up_blocks[0].resnets[0].conv1
+    weights = capacity_weights(COUNTS, 1.0, 0.2).float()[batch.y].reshape(-1, 1, 1, 1)
+    whole = denoiser(batch.xt, batch.t, batch.label)
+    with cm.regularisers[0].general_part():
+        general = denoiser(batch.xt, batch.t, batch.label)
+    by_hand = torch.autograd.grad((weights * (whole - general).square()).mean(), conv.weight)
+    torch.testing.assert_close(torch.autograd.grad(cm(denoiser, batch)["cm"], conv.weight), by_hand)
+
+
+def test_a_compiled_network_has_its_parts_and_can_do_without():
+    cm, denoiser = with_experts()
+    with torch.no_grad():
+        expected = cm(denoiser, digits_batch())
+        denoiser.unet.compile(backend="eager")
+        compiled = cm(denoiser, digits_batch())
+    assert expected["cm"].abs() > 1e-3
+    torch.testing.assert_close(compiled, expected)
+
+
 def test_head_classes_leave_the_expert_part_and_tail_classes_enter_it():
     cm, denoiser = with_experts()
     b = cm.regularisers[0].experts[3].b

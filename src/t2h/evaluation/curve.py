@@ -1,0 +1,169 @@
+"""Whole evaluations: a curve over w from a run, or points from stored samples; written after each point, and resumed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from t2h.errors import UserError
+from t2h.evaluation.compare import differing_factors
+from t2h.evaluation.figures import Judge
+from t2h.evaluation.nearest import beside_training_images
+from t2h.evaluation.point import Point, Setting, evaluate_arrays
+from t2h.evaluation.result import Provenance, Result, make_result, read_result, write_result
+from t2h.evaluation.samples import SampleSet, provenance, read_samples
+from t2h.features.base import pixels_sha256
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How samples are drawn from a run.
+
+    Args:
+        per_class: images of each class; None for 50,000 in all.
+        scheduler: see `t2h.sampling.Sampling`.
+        steps: denoising steps.
+        seed: of the images.
+        batch_size: images a pass; it does not change them.
+        device: where the network runs.
+    """
+
+    per_class: int | None = None
+    scheduler: str = "ddim"
+    steps: int = 100
+    seed: int = 0
+    batch_size: int = 250
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A point to come: its guidance, how many images, a fingerprint of them, and how to get them."""
+
+    w: float | None
+    num_images: int
+    fingerprint: str | None
+    images: Callable[[], SampleSet]
+
+
+def evaluate_stored(paths: Sequence[Path], judge: Judge, out: Path, name: str | None = None, progress: bool = True) -> Result:
+    """Judge stored samples, a folder or `.npz` for each guidance weight, into one result file.
+
+    Raises:
+        UserError: as `read_samples` and `evaluate_arrays`; or if the samples are of different networks or samplers, or
+            two of the same w.
+    """
+    sets = [read_samples(path, judge.reference.class_names, name) for path in paths]
+    first = sets[0]
+    for path, other in zip(paths, sets, strict=True):
+        if replace(other.source, name="") != replace(first.source, name=""):
+            raise UserError(f"{path} comes from another network or sampler than {paths[0]}; judge them one by one.")
+    if len({other.w for other in sets}) < len(sets):
+        raise UserError("two sets of samples have the same (or no) w; judge them one by one.")
+    planned = [Planned(s.w, s.images.shape[0], pixels_sha256(s.images), lambda s=s: s) for s in sets]  # type: ignore[misc]
+    return _evaluate(planned, first.source, judge, out, progress)
+
+
+def evaluate_run(
+    run: Path, ws: Sequence[float], judge: Judge, out: Path, drawing: Drawing | None = None, name: str | None = None,
+    progress: bool = True,
+) -> Result:
+    """Draw samples of a run at each w and judge them, into one result file; the samples are not stored.
+
+    Raises:
+        UserError: as `evaluate_arrays`, or if there is no pipeline, or it has other classes than the reference.
+    """
+    from t2h.sampling import Sampling, Wanted, draw_array, load_pipeline, protocol
+
+    drawing = drawing or Drawing()
+    pipeline = load_pipeline(run).to(drawing.device)
+    pipeline.set_progress_bar_config(disable=True)
+    classes, reference = pipeline.num_classes, judge.reference
+    if classes is not None and reference.num_classes not in (0, classes):
+        raise UserError(f"{run} has {classes} classes, the reference {reference.name} {reference.num_classes}.")
+    if reference.image_shape not in (None, pipeline.image_shape):
+        reference.check(judge.extractor, reference.statistics.dim, pipeline.image_shape)
+    per_class = drawing.per_class or -(-50_000 // (classes or 1))
+    if classes is None:
+        wanted = Wanted(np.full(per_class, -1), np.arange(per_class))
+    else:
+        wanted = Wanted.per_class(range(classes), per_class)
+    labels = None if classes is None else wanted.labels
+
+    def sampling(w: float) -> Sampling:
+        return Sampling(1 + w, drawing.scheduler, drawing.steps, drawing.seed)
+
+    config_file = run / "config.yaml"
+    config = yaml.safe_load(config_file.read_text("utf-8")) if config_file.is_file() else None
+    facts = protocol(pipeline, sampling(ws[0]))
+    source = provenance(facts, name or run.name, "exact" if labels is not None else "none", config=config)
+
+    def drawn(w: float) -> SampleSet:
+        images = draw_array(pipeline, wanted, sampling(w), drawing.batch_size, progress)
+        return SampleSet(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels, w, source)
+
+    planned = [Planned(w, len(wanted), None, lambda w=w: drawn(w)) for w in ws]  # type: ignore[misc]
+    return _evaluate(planned, source, judge, out, progress, config)
+
+
+def _evaluate(
+    planned: Sequence[Planned], source: Provenance, judge: Judge, out: Path, progress: bool, config: Any = None
+) -> Result:
+    def result_of(points: Sequence[Point], images: dict[str, Any]) -> Result:
+        return make_result(source, judge.reference, judge.extractor, points, judge.options, images)
+
+    points, pictures = _earlier(out, result_of([], {}), [plan.num_images for plan in planned])
+    result = result_of(points, pictures)
+    for plan in planned:
+        if any(_is_done(point, plan, judge) for point in points):
+            continue
+        started = time.monotonic()
+        samples = plan.images()
+        seconds = time.monotonic() - started if plan.fingerprint is None else None
+        counts = None if source.class_counts is None else np.array(source.class_counts)
+        setting = Setting(plan.w, seconds)
+        point = evaluate_arrays(
+            samples.images, samples.labels, judge.reference, judge.extractor, counts, setting, judge, progress
+        )
+        point["samples_sha256"] = plan.fingerprint
+        points = [other for other in points if other["w"] != plan.w] + [point]
+        if config is not None and samples.labels is not None:
+            pictures[f"{plan.w:g}"] = beside_training_images(samples.images, samples.labels, config, judge.extractor)
+        result = result_of(points, pictures)
+        write_result(result, out)
+    return result
+
+
+def _earlier(out: Path, planned: Result, nums: Sequence[int]) -> tuple[list[Point], dict[str, Any]]:
+    """Points and pictures of a result that is being continued.
+
+    Raises:
+        UserError: if the file is of another protocol or network.
+    """
+    if not out.exists():
+        return [], {}
+    earlier = read_result(out)
+    differing = differing_factors(earlier, planned)
+    differing.pop("num_images", None)
+    names = [*differing, *(["weights"] if earlier["run"]["weights_sha256"] != planned["run"]["weights_sha256"] else [])]
+    if any(point["num_images"] not in nums for point in earlier["points"]):
+        names.append("number of images")
+    if names:
+        raise UserError(
+            f"{out} holds a result that was measured otherwise ({', '.join(names)}); "
+            "remove it, or write to another file with --out."
+        )
+    return earlier["points"], earlier["images"]
+
+
+def _is_done(point: Point, plan: Planned, judge: Judge) -> bool:
+    same = point["w"] == plan.w and point["num_images"] == plan.num_images
+    return same and point.get("samples_sha256") == plan.fingerprint and set(judge.names()) <= set(point["figures"])
+
+

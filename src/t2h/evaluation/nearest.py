@@ -1,0 +1,78 @@
+"""Samples of the rarest classes beside their nearest training images: what memorisation looks like."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+import yaml
+from jaxtyping import Int, UInt8
+from PIL import Image
+
+from t2h.errors import UserError
+from t2h.features.base import FeatureExtractor, extract
+from t2h.metrics.neighbours import nearest
+
+
+def beside_training_images(
+    images: UInt8[np.ndarray, "n c h w"],
+    labels: Int[np.ndarray, " n"],
+    config: dict[str, Any],
+    extractor: FeatureExtractor,
+) -> list[dict[str, Any]]:
+    """`nearest_examples` with the training images of a run's configuration; empty where they are not here."""
+    from t2h.data import load
+    from t2h.training.config import TrainConfig
+
+    try:
+        training = load(TrainConfig.from_yaml(yaml.safe_dump(config)).data)
+    except (UserError, OSError):
+        return []
+    return nearest_examples((images, labels), (training.images, training.labels), extractor)
+
+
+def nearest_examples(
+    samples: tuple[Any, np.ndarray],
+    training: tuple[Any, np.ndarray],
+    extractor: FeatureExtractor,
+    num_classes: int = 3,
+    per_class: int = 6,
+) -> list[dict[str, Any]]:
+    """For the rarest training classes the first samples of each, with the nearest training image of the same class.
+
+    Args:
+        samples: (images (N, C, H, W), labels (N,)).
+        training: the same, of the training images.
+        extractor: whose features measure the distance.
+        num_classes: how many of the rarest classes.
+        per_class: samples of each.
+
+    Returns:
+        [{"class", "png", "nearest_png", "distance"}, ...]; PNG files as base64 text.
+    """
+    counts = np.bincount(training[1])
+    rarest = [c for c in np.argsort(counts, kind="stable") if counts[c] and (samples[1] == c).any()][:num_classes]
+    found = []
+    for c in rarest:
+        ours = samples[0][np.flatnonzero(samples[1] == c)[:per_class]]
+        theirs = training[0][np.flatnonzero(training[1] == c)]
+        near = nearest(extract(ours, extractor), extract(theirs, extractor))
+        found += [
+            {
+                "class": int(c),
+                "png": png(ours[i]),
+                "nearest_png": png(theirs[near.index[i]]),
+                "distance": float(near.distance[i]),
+            }
+            for i in range(len(ours))
+        ]
+    return found
+
+
+def png(image: UInt8[np.ndarray, "c h w"]) -> str:
+    """An image as a PNG file in base64."""
+    file = io.BytesIO()
+    Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode("ascii")

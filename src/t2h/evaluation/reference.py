@@ -1,0 +1,280 @@
+"""The real side of an evaluation: what a reference file holds, how it is made, and other projects' statistics.
+
+A reference is made once from real images and then serves every result that is to be comparable: statistics for FID,
+features and labels for everything per class, which rows a model was trained on (for memorisation), and which network
+looked at them. `.npz` statistics of pytorch-ddpm, CBDM, EDM and pytorch-fid (`mu`, `sigma`) are read as well; they know
+nothing of classes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+
+from t2h.data import ImageTable
+from t2h.errors import UserError
+from t2h.features.base import FeatureExtractor, extract_cached, file_sha256, shape_text, state_sha256, write_safely
+from t2h.features.classifier import ClassifierFeatures
+from t2h.files import replaced
+from t2h.metrics.fid import FeatureStatistics, feature_statistics
+
+
+@dataclass(frozen=True)
+class Features:
+    """Which network looked at the images: what makes figures comparable. See `t2h.features.FeatureExtractor`."""
+
+    name: str
+    sha256: str
+    resize: str
+    dim: int
+
+    @classmethod
+    def of(cls, extractor: FeatureExtractor, dim: int) -> Features:
+        """The identity of an extractor."""
+        return cls(extractor.name, extractor.sha256, extractor.resize, dim)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Real images as a feature network sees them.
+
+    Args:
+        name: the data set.
+        split: which part of it.
+        statistics: mean and covariance of all features; `n` is 0 where a foreign file does not say it.
+        seen_by: the feature network; None where a foreign file does not say it.
+        image_shape: (C, H, W) of the images, or None where unknown.
+        class_names: the K names; empty where unknown.
+        features: float32 (N, D), or None where there are only statistics.
+        labels: int64 (N,), or None.
+        train_rows: positions of the images that the judged models were trained on, or None.
+        held_out: features of real images that no judged model has seen; None takes the rows outside `train_rows`.
+        held_out_labels: their labels.
+        classifier: the tensors of `ClassifierFeatures`, where that is the network.
+        sha256: of all the above.
+    """
+
+    name: str
+    split: str
+    statistics: FeatureStatistics
+    seen_by: Features | None
+    image_shape: tuple[int, int, int] | None
+    class_names: tuple[str, ...]
+    features: Float[np.ndarray, "n d"] | None
+    labels: Int[np.ndarray, " n"] | None
+    train_rows: Int[np.ndarray, " m"] | None
+    held_out: Float[np.ndarray, "h d"] | None
+    held_out_labels: Int[np.ndarray, " h"] | None
+    classifier: dict[str, np.ndarray] | None
+    sha256: str
+
+    @property
+    def num_classes(self) -> int:
+        """K, or 0 where the file knows no classes."""
+        return len(self.class_names)
+
+    @property
+    def class_counts(self) -> list[int] | None:
+        """Reference images of each class, or None."""
+        return None if self.labels is None else np.bincount(self.labels, minlength=self.num_classes).tolist()
+
+    @property
+    def train_counts(self) -> list[int] | None:
+        """Training images of each class, as far as `train_rows` tells, or None."""
+        if self.labels is None or self.train_rows is None:
+            return None
+        return np.bincount(self.labels[self.train_rows], minlength=self.num_classes).tolist()
+
+    def training(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """(features, labels) of the images that the models were trained on, or None."""
+        if self.features is None or self.labels is None or self.train_rows is None:
+            return None
+        return self.features[self.train_rows], self.labels[self.train_rows]
+
+    def unseen(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """(features, labels) of real images that the models were not trained on, or None."""
+        if self.held_out is not None and self.held_out_labels is not None:
+            return self.held_out, self.held_out_labels
+        if self.features is None or self.labels is None or self.train_rows is None:
+            return None
+        rest = np.setdiff1d(np.arange(len(self.labels)), self.train_rows)
+        return self.features[rest], self.labels[rest]
+
+    def extractor(self, device: str = "cpu") -> ClassifierFeatures | None:
+        """The classifier that came with the reference, if that is its network."""
+        return None if self.classifier is None else ClassifierFeatures.from_tensors(self.classifier, device)
+
+    def check(self, extractor: FeatureExtractor, dim: int, image_shape: tuple[int, ...]) -> None:
+        """Raise a `UserError` unless samples of this shape, seen by this network, can be held against the reference."""
+        if self.seen_by is not None and self.seen_by != Features.of(extractor, dim):
+            raise UserError(
+                f"the reference was seen by {describe(self.seen_by)}, the samples by "
+                f"{describe(Features.of(extractor, dim))}; use the same features, or make the reference again."
+            )
+        if dim != self.statistics.dim:
+            raise UserError(
+                f"{extractor.name} gives {dim} features, the reference has {self.statistics.dim}; use the same network."
+            )
+        if self.image_shape is not None and self.image_shape != tuple(image_shape):
+            raise UserError(
+                f"the samples are {shape_text(tuple(image_shape))}, the reference {shape_text(self.image_shape)}; "
+                "give samples of the reference's size and colours."
+            )
+
+
+def describe(seen_by: Features) -> str:
+    """A feature network in a few words."""
+    return f"{seen_by.name} (weights {seen_by.sha256[:8]}, resize {seen_by.resize}, {seen_by.dim} dimensions)"
+
+
+def make_reference(
+    table: ImageTable,
+    extractor: FeatureExtractor,
+    train_rows: Int[np.ndarray, " m"] | None = None,
+    held_out: ImageTable | None = None,
+    progress: bool = False,
+    batch_size: int = 64,
+    cache: Path | None = None,
+) -> Reference:
+    """The reference of these real images; features come from the cache where they are known.
+
+    Args:
+        table: the (balanced) real images.
+        extractor: the feature network; a `ClassifierFeatures` is stored with the reference.
+        train_rows: positions in `table` of the images that the models to be judged are trained on.
+        held_out: real images that they are not trained on; None takes the other rows of `table`.
+
+    Raises:
+        UserError: if there are fewer than two images, a row is outside the table, or the held-out images are others.
+    """
+    if train_rows is not None and len(train_rows) and not 0 <= train_rows.min() <= train_rows.max() < len(table):
+        raise UserError(f"training rows run up to {train_rows.max()}, but the reference has {len(table)} images.")
+    if held_out is not None and held_out.class_names != table.class_names:
+        raise UserError(f"the held-out images ({held_out.name}) have other classes than the reference ({table.name}).")
+    features = extract_cached(table.images, extractor, batch_size, progress, cache)
+    unseen = None if held_out is None else extract_cached(held_out.images, extractor, batch_size, progress, cache)
+    return _with_sha256(
+        Reference(
+            name=table.name,
+            split=table.split,
+            statistics=feature_statistics(features),
+            seen_by=Features.of(extractor, features.shape[1]),
+            image_shape=(table.channels, *table.image_size),
+            class_names=tuple(table.class_names),
+            features=features,
+            labels=table.labels.astype(np.int64),
+            train_rows=None if train_rows is None else np.sort(train_rows).astype(np.int64),
+            held_out=unseen,
+            held_out_labels=None if held_out is None else held_out.labels.astype(np.int64),
+            classifier=extractor.tensors() if isinstance(extractor, ClassifierFeatures) else None,
+            sha256="",
+        )
+    )
+
+
+_ARRAYS = ("features", "labels", "train_rows", "held_out", "held_out_labels")
+
+
+def _tensors(reference: Reference) -> dict[str, np.ndarray]:
+    statistics = reference.statistics
+    tensors = {"mean": statistics.mean, "covariance": statistics.covariance}
+    tensors |= {name: getattr(reference, name) for name in _ARRAYS if getattr(reference, name) is not None}
+    return tensors | {f"classifier.{name}": array for name, array in (reference.classifier or {}).items()}
+
+
+def _with_sha256(reference: Reference) -> Reference:
+    return replace(reference, sha256=state_sha256(_tensors(reference)))
+
+
+def save_reference(reference: Reference, path: Path) -> None:
+    """Write a `.safetensors` with everything, or a `.npz` with `mu`, `sigma` and `n` only, for other projects' code.
+
+    Raises:
+        UserError: if the name ends in neither.
+    """
+    if path.suffix == ".safetensors":
+        metadata = {
+            "format": "t2h-reference",
+            "name": reference.name,
+            "split": reference.split,
+            "num_images": str(reference.statistics.n),
+            "seen_by": json.dumps(asdict(reference.seen_by) if reference.seen_by else None),
+            "image_shape": json.dumps(reference.image_shape),
+            "class_names": json.dumps(reference.class_names),
+            "sha256": reference.sha256,
+        }
+        write_safely(path, _tensors(reference), metadata)
+    elif path.suffix == ".npz":
+        statistics = reference.statistics
+        with replaced(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, mu=statistics.mean, sigma=statistics.covariance, n=np.array(statistics.n))
+    else:
+        raise UserError(f"{path}: a reference file ends in .safetensors (everything) or .npz (mu and sigma only).")
+
+
+def load_reference(path: Path) -> Reference:
+    """A reference file of ours, or other projects' `.npz`: `mu` and `sigma`, or the upper triangle `sigma_upper`.
+
+    Raises:
+        UserError: if it is missing, damaged or something else.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no reference file {path}; make one with `t2h reference`.")
+    try:
+        return _load_npz(path) if path.suffix == ".npz" else _load_safetensors(path)
+    except (SafetensorError, ValueError, KeyError, EOFError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is damaged or no reference file ({error}); make it with `t2h reference`.") from error
+
+
+def _load_safetensors(path: Path) -> Reference:
+    with safe_open(path, "numpy") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != "t2h-reference":
+            raise UserError(f"{path} is no reference file; make one with `t2h reference`.")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: no dict
+    prefix = "classifier."
+    classifier = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+    seen_by, shape = json.loads(metadata["seen_by"]), json.loads(metadata["image_shape"])
+    return Reference(
+        name=metadata["name"],
+        split=metadata["split"],
+        statistics=FeatureStatistics(int(metadata["num_images"]), tensors["mean"], tensors["covariance"]),
+        seen_by=Features(**seen_by) if seen_by else None,
+        image_shape=tuple(shape) if shape else None,
+        class_names=tuple(json.loads(metadata["class_names"])),
+        classifier=classifier or None,
+        sha256=metadata["sha256"],
+        **{name: tensors.get(name) for name in _ARRAYS},
+    )
+
+
+def _load_npz(path: Path) -> Reference:
+    with np.load(path) as file:
+        if "mu" not in file or not ("sigma" in file or "sigma_upper" in file):
+            raise UserError(f"{path} holds {', '.join(file.files)}; `mu` and `sigma` (or `sigma_upper`) are needed.")
+        mean = file["mu"].astype(np.float64)
+        if "sigma" in file:
+            sigma = file["sigma"].astype(np.float64)
+        else:
+            sigma = np.zeros((len(mean), len(mean)))
+            sigma[np.triu_indices(len(mean))] = file["sigma_upper"]
+            sigma += np.triu(sigma, 1).T
+        count = int(file["n"]) if "n" in file else 0
+    return Reference(
+        name=path.stem,
+        split="unknown",
+        statistics=FeatureStatistics(count, mean, (sigma + sigma.T) / 2),
+        seen_by=None,
+        image_shape=None,
+        class_names=(),
+        classifier=None,
+        sha256=file_sha256(path),
+        **dict.fromkeys(_ARRAYS),
+    )

@@ -1,0 +1,160 @@
+"""The interface of a feature network, and the one loop that runs it: in batches, once, cached by content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from t2h.errors import UserError
+from t2h.files import replaced
+
+Pixels = UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]
+
+
+@runtime_checkable
+class FeatureExtractor(Protocol):
+    """A network that turns images into feature vectors, and says exactly which network it is.
+
+    Attributes:
+        name: network, variant and layer, as results print it.
+        sha256: of the weights, 64 hexadecimal digits.
+        dim: D, the length of a feature vector.
+        resize: what is done to the size of an image: "none", "bilinear-half-pixel", ...
+        image_shape: (C, H, W) that the images must have, or None where any size and grey or RGB will do.
+    """
+
+    name: str
+    sha256: str
+    dim: int
+    resize: str
+    image_shape: tuple[int, int, int] | None
+
+    def __call__(self, images: Pixels) -> Float[Tensor, "n d"]:
+        """Float32 features (N, D) of images (N, C, H, W), uint8 or float in [0, 1], whatever device they are on."""
+
+    def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"] | None:
+        """Class scores (N, K) from features, or None where the network has no classifier layer."""
+
+
+def unit_range(images: Pixels, device: torch.device | str) -> Float[Tensor, "n c h w"]:
+    """Images as float32 in [0, 1] on a device; uint8 is divided by 255."""
+    images = images.to(device)
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
+
+
+def cache_folder() -> Path:
+    """Where features, trained classifiers and downloads are kept: $T2H_CACHE, or ~/.cache/t2h."""
+    return Path(os.environ.get("T2H_CACHE") or Path.home() / ".cache" / "t2h")
+
+
+def write_safely(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all."""
+    with replaced(path) as temporary:
+        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, temporary, metadata)
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def state_sha256(arrays: Mapping[str, Tensor | np.ndarray]) -> str:
+    """The sha256 of named arrays: names, shapes, types and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(torch.as_tensor(arrays[name]).detach().cpu().numpy())
+        digest.update(f"{name}{array.shape}{array.dtype}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def chunks(images: Any, size: int) -> Iterator[np.ndarray]:
+    """The images in order, `size` at a time, decoded only then."""
+    for start in range(0, images.shape[0], size):
+        yield np.ascontiguousarray(images[np.arange(start, min(start + size, images.shape[0]))])
+
+
+def pixels_sha256(images: Any) -> str:
+    """The sha256 of images: number and shape, type and bytes, in order."""
+    digest = hashlib.sha256(str(tuple(images.shape)).encode())
+    for chunk in chunks(images, 1024):
+        digest.update(chunk.dtype.str.encode())
+        digest.update(chunk.data)
+    return digest.hexdigest()
+
+
+def _check_images(images: Any, extractor: FeatureExtractor) -> None:
+    shape = tuple(images.shape)
+    if len(shape) != 4 or shape[1] not in (1, 3):
+        raise UserError(f"images have shape {shape}; (N, C, H, W) with C = 1 (grey) or 3 (RGB) is needed.")
+    if shape[0] == 0:
+        raise UserError("there is no image to judge; give at least one.")
+    if extractor.image_shape not in (None, shape[1:]):
+        raise UserError(
+            f"images are {shape_text(shape[1:])}, but {extractor.name} is for {shape_text(extractor.image_shape)}; "
+            "use images of that size, or other features (--features inception)."
+        )
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """(3, 32, 32) as "RGB of 32x32 pixels"."""
+    channels, height, width = shape
+    return f"{'grey' if channels == 1 else 'RGB'} of {height}x{width} pixels"
+
+
+def extract(
+    images: Any, extractor: FeatureExtractor, batch_size: int = 64, progress: bool = False
+) -> Float[np.ndarray, "n d"]:
+    """Features of images, float32 (N, D); which images share a batch makes no difference beyond float32 rounding.
+
+    Args:
+        images: (N, C, H, W), uint8 or float in [0, 1]: an array, a memory map or a lazy reader.
+        extractor: the network.
+        batch_size: images that go through it at once.
+        progress: show a bar with images/s.
+
+    Raises:
+        UserError: if the images do not suit the network, or a feature is not finite.
+    """
+    _check_images(images, extractor)
+    parts = []
+    with tqdm(total=images.shape[0], desc=extractor.name, unit=" images", disable=None if progress else True, leave=False) as bar:
+        for chunk in chunks(images, batch_size):
+            parts.append(extractor(torch.from_numpy(chunk)).cpu().numpy())
+            bar.update(len(chunk))
+    features = np.concatenate(parts)
+    bad = ~np.isfinite(features).all(axis=1)
+    if bad.any():
+        raise UserError(
+            f"{int(bad.sum())} of {len(bad)} images have NaN or infinite features in {extractor.name} "
+            f"(the first: image {int(bad.argmax())}); look at these images, and at the weights."
+        )
+    return features
+
+
+def extract_cached(
+    images: Any,
+    extractor: FeatureExtractor,
+    batch_size: int = 64,
+    progress: bool = False,
+    cache: Path | None = None,
+) -> Float[np.ndarray, "n d"]:
+    """`extract`, computed once: the same pixels through the same network are read back from `cache` (default: `cache_folder()`)."""
+    key = "|".join([pixels_sha256(images), extractor.name, extractor.sha256, extractor.resize])
+    path = (cache or cache_folder()) / "features" / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
+    if path.is_file():
+        return load_file(path)["features"]
+    features = extract(images, extractor, batch_size, progress)
+    write_safely(path, {"features": features})
+    return features

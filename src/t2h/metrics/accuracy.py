@@ -1,0 +1,50 @@
+"""Accuracy and recall per class, from predicted and true labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from t2h.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Accuracy:
+    """Shares of right predictions.
+
+    Args:
+        overall: of all images.
+        balanced: mean of ``per_class`` over the classes that have images.
+        per_class: recall of each class, float64 (K,); NaN for a class without images.
+        counts: images of each class, int64 (K,).
+    """
+
+    overall: float
+    balanced: float
+    per_class: Float[np.ndarray, " k"]
+    counts: Int[np.ndarray, " k"]
+
+
+def accuracy(predictions: Int[np.ndarray, " _"], labels: Int[np.ndarray, " _"], num_classes: int) -> Accuracy:
+    """Compare predicted with true labels, both (n,) and from 0 to num_classes - 1.
+
+    Raises:
+        UserError: if there are no images, the lengths differ, or a label is out of range.
+    """
+    if len(predictions) != len(labels):
+        raise UserError(f"{len(predictions)} predictions for {len(labels)} labels; give one for each.")
+    if not len(labels):
+        raise UserError("no labels; accuracy needs at least 1 image.")
+    for name, values in (("predictions", predictions), ("labels", labels)):
+        if values.min() < 0 or values.max() >= num_classes:
+            raise UserError(
+                f"{name} run from {values.min()} to {values.max()}; with {num_classes} classes they must lie in "
+                f"0 ... {num_classes - 1}."
+            )
+    right = predictions == labels
+    counts = np.bincount(labels, minlength=num_classes)
+    per_class = np.full(num_classes, np.nan)
+    np.divide(np.bincount(labels, weights=right, minlength=num_classes), counts, out=per_class, where=counts > 0)
+    return Accuracy(float(right.mean()), float(np.nanmean(per_class)), per_class, counts)
