@@ -90,6 +90,16 @@ def test_features_and_statistics_agree(n: int, m: int) -> None:
     assert fid_from_features(b, a) == pytest.approx(stored, rel=1e-7)
 
 
+def test_large_factors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above 1,024 dimensions eigenvalues take the place of singular values."""
+    a, b = features(0, 200, 48), features(1, 180, 48)
+    sets = [(a, b), (a, b[:40]), (b[:40], a)]
+    expected = [fid_from_features(*pair) for pair in sets]
+    monkeypatch.setattr("t2h.metrics.fid._SMALL", 10)
+    assert [fid_from_features(*pair) for pair in sets] == pytest.approx(expected, rel=1e-9)
+    assert fid_from_features(a, a) == pytest.approx(0, abs=1e-9)
+
+
 def test_row_order_and_kind_of_array() -> None:
     a, b = features(0, 60, 16).astype(np.float32), features(1, 50, 16).astype(np.float32)
     value = fid_from_features(a, b)

@@ -1,4 +1,4 @@
-"""T2H's posterior, draws and targets: equal to the official code, to a float64 loop, and invariant where they must be."""
+"""T2H's posterior, draws and targets: as the official code, as a float64 loop, and invariant where they must be."""
 
 from __future__ import annotations
 

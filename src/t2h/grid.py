@@ -15,7 +15,7 @@ _INK, _PAPER = (40, 42, 48), (255, 255, 255)
 
 def sample_grid(
     images: UInt8[np.ndarray, "n a b c"],
-    labels: Int[np.ndarray, " n"],
+    labels: Int[np.ndarray, " m"],
     class_names: Sequence[str],
     class_counts: Sequence[int] | Int[np.ndarray, " k"],
     columns: int = 10,
@@ -26,14 +26,14 @@ def sample_grid(
 
     Args:
         images: uint8 (N, H, W, C) or (N, C, H, W), C = 1 or 3.
-        labels: the class of each image, 0 ... K-1.
+        labels: the class of each image, 0 ... K-1, so (N,) too.
         class_names: the K names.
         class_counts: the K numbers of training images; they order the rows. Classes of equal count keep their order.
         row_labels: write "name · count" at the left of each row. Without, the picture is the bare grid of pixels.
         gap: white pixels between images.
 
-    Tiny images are enlarged by a whole factor (to 32 pixels or more) where there are row labels, so that these can be read.
-    A class without an image gets no row.
+    Beside row labels, tiny images are enlarged by a whole factor to 32 pixels or more, so that the labels can be
+    read. A class without an image gets no row.
 
     Raises:
         UserError: if shapes, labels and classes do not fit together.

@@ -1,7 +1,8 @@
 """The networks: presets of diffusers' `UNet2DModel`, the null label, and the bottleneck.
 
-The `cifar` preset is the U-Net of pytorch-ddpm that every long-tailed paper uses; with 10 classes it has 35,751,939 parameters and
-computes what the official network computes (`t2h.convert`). "No label" is row K of the class embedding: zero for ever.
+The `cifar` preset is the U-Net of pytorch-ddpm that every long-tailed paper uses; with 10 classes it has 35,751,939
+parameters and computes what the official network computes (`t2h.convert`). "No label" is row K of the class
+embedding: zero for ever.
 
 A trap: the time and label embedding is added before a GroupNorm. With as many groups as channels that norm subtracts it
 again, and the network is blind to t and y. The small presets therefore have at least 4 channels in a group.
@@ -95,8 +96,9 @@ def network_config(
 def build_network(config: dict[str, Any], seed: int = 0) -> UNet2DModel:
     """A fresh network with pytorch-ddpm's initial weights, drawn from ``seed`` alone.
 
-    Weights are Xavier uniform, biases zero, and the last layer of each residual block, of each attention and of the network
-    is all but zero (gain 1e-5), as in the official code; the class embedding is standard normal, its null row zero.
+    Weights are Xavier uniform, biases zero, and the last layer of each residual block, of each attention and of the
+    network is all but zero (gain 1e-5), as in the official code; the class embedding is standard normal, its null row
+    zero.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

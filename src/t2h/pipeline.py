@@ -1,4 +1,4 @@
-"""The pipeline: a trained network with its scheduler, its classes and where it came from, in diffusers' layout on disk."""
+"""The pipeline: a trained network with its scheduler, its classes and its origin, in diffusers' layout on disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class T2HPipeline(DiffusionPipeline):
     Args:
         unet: predicts ε; its class embedding has K+1 rows, the last one the null label, or it has none (unconditional).
         scheduler: any diffusers scheduler; the official DDIM and DDPM come from `NoiseSchedule`.
-        class_names: the K names; None numbers the classes.
+        class_names: the names of the classes in the training data; None numbers them.
         class_counts: how many training images each class had.
         method: the name of the training objective, such as "t2h".
         w: the guidance weight that the paper uses for this model; `guidance_scale` is 1 + w.
@@ -54,6 +54,10 @@ class T2HPipeline(DiffusionPipeline):
         names = [str(c) for c in range(k or 0)] if class_names is None else [str(name) for name in class_names]
         if k is not None and len(names) != k:
             raise UserError(f"{len(names)} class names for a network of {k} classes; give one name per class.")
+        if class_counts is not None and len(class_counts) != len(names):
+            raise UserError(
+                f"{len(names)} class names but {len(class_counts)} class counts; give one of each per class."
+            )
         self.register_to_config(
             class_names=names,
             class_counts=None if class_counts is None else [int(n) for n in class_counts],
@@ -184,7 +188,7 @@ class T2HPipeline(DiffusionPipeline):
         return latents.to(self._execution_device, self.unet.dtype)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Write the pipeline folder, with a filled model card (README.md) unless there is one. Arguments as in diffusers."""
+        """Write the pipeline folder, and a filled model card unless there is one. Arguments as in diffusers."""
         super().save_pretrained(save_directory, **kwargs)
         card = Path(save_directory) / "README.md"
         if not card.exists():
@@ -216,7 +220,7 @@ def model_card(pipeline: T2HPipeline) -> str:
         **config["training"],
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in details.items())
-    label = f"class_labels=[{names[-1]!r}] * 4" if names else "batch_size=4"
+    label = f"class_labels=[{names[-1]!r}] * 4" if pipeline.num_classes else "batch_size=4"
     card = f"""---
 library_name: diffusers
 pipeline_tag: unconditional-image-generation

@@ -1,7 +1,8 @@
 """Randomness is an argument: every draw comes from a generator whose seed follows from what it is for.
 
-A training step draws with a seed made of (seed, purpose, rank, images seen), so that nothing random has to be saved for an
-exact resume, and two methods that are compared see the same images, timesteps and noise. The idea is that of NVIDIA's EDM.
+A training step draws with a seed made of (seed, purpose, rank, images seen), so that nothing random has to be saved
+for an exact resume, and two methods that are compared see the same images, timesteps and noise. The idea is that of
+NVIDIA's EDM.
 """
 
 from __future__ import annotations

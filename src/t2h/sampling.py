@@ -1,7 +1,7 @@
 """Many images with exact labels, one seed per image, resumable.
 
-Image k of class c is drawn with a seed made of (seed, c, k): it is the same whatever the batch size, however many images are drawn
-beside it, and wherever the drawing was interrupted.
+Image k of class c is drawn with a seed made of (seed, c, k): it is the same whatever the batch size, however many
+images are drawn beside it, and wherever the drawing was interrupted.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ SCHEDULERS = {
 def make_scheduler(name: str, schedule: NoiseSchedule | None = None) -> SchedulerMixin:
     """A scheduler by its short name (`SCHEDULERS`) or diffusers' class name, on our noise schedule.
 
-    "ddim" and "ddpm" are the official samplers exactly. The others take the schedule and x_0 unclipped, and else their defaults.
+    "ddim" and "ddpm" are the official samplers exactly. The others take the schedule and x_0 unclipped, and else
+    their defaults.
 
     Raises:
         UserError: for a name that is neither.
@@ -56,10 +57,11 @@ def make_scheduler(name: str, schedule: NoiseSchedule | None = None) -> Schedule
         return schedule.ddim_scheduler()
     if name == "ddpm":
         return schedule.ddpm_scheduler()
-    scheduler: Any = getattr(diffusers, SCHEDULERS.get(name, name), None)
-    if not (isinstance(scheduler, type) and issubclass(scheduler, SchedulerMixin)):
+    found: Any = getattr(diffusers, SCHEDULERS.get(name, name), None)
+    usable = isinstance(found, type) and issubclass(found, SchedulerMixin)
+    if not usable:
         raise unknown_name("scheduler", name, SCHEDULERS)
-    return scheduler.from_config(schedule.ddpm_scheduler().config)
+    return found.from_config(schedule.ddpm_scheduler().config)
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,8 @@ def draw_grid(
     return sample_grid(images, wanted.labels, pipeline.config["class_names"], counts, columns)
 
 
-# --- where the pipeline comes from, and where the images go --------------------------------------------------------------
+# --- where the pipeline comes from, and where the images go
+# --------------------------------------------------------------
 
 
 def load_pipeline(source: Path) -> T2HPipeline:

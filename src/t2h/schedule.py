@@ -85,7 +85,7 @@ class NoiseSchedule:
         return (xt - noise * eps) / signal
 
     def ddim_scheduler(self) -> DDIMScheduler:
-        """The official DDIM sampler: t = T-s, ..., s, 0, x_0 unclipped, and a last step (0 → 0) that changes nothing."""
+        """The official DDIM sampler: t = T-s, ..., s, 0, x_0 unclipped; its last step (0 → 0) changes nothing."""
         return DDIMScheduler(
             num_train_timesteps=self.num_timesteps,
             beta_start=self.beta_start,

@@ -11,5 +11,5 @@ Args = TypeVar("Args")
 
 
 def parse(args_class: type[Args], verb: str, argv: Sequence[str], default: Any = None) -> Args:
-    """The options of `t2h VERB` as a dataclass, whose docstring is the help text. `--help` and mistakes leave from here."""
+    """The options of `t2h VERB` as a dataclass, whose docstring is the help. `--help` and mistakes leave from here."""
     return tyro.cli(args_class, prog=f"t2h {verb}", args=list(argv), default=default)

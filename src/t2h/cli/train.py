@@ -53,11 +53,12 @@ def main(argv: list[str]) -> int:
     args = parse(Args, "train", argv, default=None if begin is None else Args(config=begin))
     config = args.config
     if args.dry_run:
-        from t2h.cli.inspect import class_table
+        from t2h.data.show import class_table
         from t2h.data import load
         from t2h.training.plan import plan
 
-        print(class_table(load(config.data)))
+        table = load(config.data)
+        print(class_table(table.class_counts, table.class_names, max_rows=24))
         print(plan(config))
         return 0
     from t2h.training import train
@@ -76,7 +77,8 @@ def main(argv: list[str]) -> int:
         return 128 + (result.signal or 2)
     if result.status == "already finished":
         print(
-            f"{out} is finished: {result.step:,} steps, {result.images_seen:,} images seen. --steps with --extend goes on."
+            f"{out} is finished: {result.step:,} steps, {result.images_seen:,} images seen. "
+            "More --steps with --extend goes on."
         )
         return 0
     print(f"Finished: {result.step:,} steps, {result.images_seen:,} images seen.")

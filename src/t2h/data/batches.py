@@ -1,7 +1,8 @@
 """Batches of training images, on the device, in an order that follows from the seed alone.
 
-The images of a run form one endless sequence: epoch after epoch of shuffled (or resampled) rows. A process takes its slice of each
-batch, so the order does not depend on how many processes there are, and a resumed run goes on where it stopped.
+The images of a run form one endless sequence: epoch after epoch of shuffled (or resampled) rows. A process takes its
+slice of each batch, so the order does not depend on how many processes there are, and a resumed run goes on where it
+stopped.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from t2h.data.table import ImageTable, Images
+from t2h.data.table import Images, ImageTable
 from t2h.errors import UserError
 from t2h.randomness import derive_seed, generator
 
@@ -40,8 +41,8 @@ class Order:
     Args:
         labels: classes of the rows, int64 (N,).
         seed: of the shuffles.
-        power: q of p(class) ∝ n_c^q. 1 shuffles the rows, epoch by epoch; any other q draws rows with replacement, 0.5 being
-            square-root and 0 class-balanced sampling.
+        power: q of p(class) ∝ n_c^q. 1 shuffles the rows, epoch by epoch; any other q draws rows with replacement,
+            0.5 being square-root and 0 class-balanced sampling.
 
     Raises:
         UserError: if there is no image.
@@ -129,7 +130,7 @@ class BatchStream:
         return f"{size} of images streamed by {self.workers} workers"
 
     def batches(self, start: int, share: Share) -> Iterator[tuple[Float[Tensor, "b c h w"], Int[Tensor, " b"]]]:
-        """This process's batches from position ``start`` of the sequence on, without end: images in [-1, 1] and labels."""
+        """This process's batches from position ``start`` of the sequence on, endless: images in [-1, 1] and labels."""
         source = self._resident_batches(start, share) if self.resident else self._streamed_batches(start, share)
         for k, (images, labels) in enumerate(source):
             x0 = images.to(torch.float32).mul_(2 / 255).sub_(1)

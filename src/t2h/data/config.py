@@ -19,8 +19,7 @@ class DataConfig:
     """Which images to take, and how to make them long-tailed."""
 
     data: str = "digits"
-    """digits, cifar10, cifar100, fashion-mnist, tiny-imagenet-200, folder, npz, hub:DATASET, or a path: a folder with
-    one subfolder per class, or an .npz file."""
+    """digits, cifar10, cifar100, fashion-mnist, tiny-imagenet-200, hub:DATASET, or a path: a folder or an .npz."""
     root: Path | None = None
     """Directory or file that holds the data. Default: $T2H_DATA, else data/."""
     image_size: int | None = None

@@ -23,7 +23,7 @@ _BYTES_PER_PAIR = 24  # the estimates, a mask or a comparison, and the int64 ind
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """The nearest row of another set: ``distance`` float64 (n,), and ``index`` int64 (n,), the lowest of equals."""
+    """The nearest row of another set: ``distance`` float64 (n,), and ``index`` int64 (n,), any one of equals."""
 
     distance: Float[np.ndarray, " n"]
     index: Int[np.ndarray, " n"]
@@ -138,7 +138,7 @@ def _scaled(x: np.ndarray, centre: np.ndarray, unit: float) -> np.ndarray:
 
 
 def _search(estimates: Estimates, k: int, exclude_self: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Distances and indices (n, k) of the k nearest rows of y, nearest first, equals by index."""
+    """Distances and indices (n, k) of the k nearest rows of y, nearest first."""
     found = [_search_block(estimates, start, low, k, exclude_self) for start, low in estimates.blocks()]
     return np.concatenate([distance for distance, _ in found]), np.concatenate([index for _, index in found])
 
@@ -152,7 +152,12 @@ def _search_block(
     # Any k rows bound the k-th distance from above; only rows that may be nearer than that are looked at.
     some = np.argpartition(low, k - 1, axis=1)[:, :k]
     reach = estimates.exact(np.repeat(start + np.arange(n), k), some.ravel()).reshape(n, k).max(axis=1)
-    i, j = np.nonzero(low <= estimates.bound(reach)[:, None])
+    near = low <= estimates.bound(reach)[:, None]
+    # Nothing is nearer than k copies; without this a collapsed set, all copies, would take all pairs one by one.
+    settled = reach == 0
+    near[settled] = False
+    near[np.flatnonzero(settled)[:, None], some[settled]] = True
+    i, j = np.nonzero(near)
     distance = estimates.exact(start + i, j)
     order = np.lexsort((j, distance, i))
     rank = np.arange(len(i)) - np.searchsorted(i, i)  # i is sorted, and stays so

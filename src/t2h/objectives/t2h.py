@@ -1,6 +1,7 @@
 """T2H, oriented calibration: Zhang et al., "Long-tailed Diffusion Models with Oriented Calibration", ICLR 2024.
 
-A noisy image x_t of sample i could have come from any image j of a reference set. With x̃_i = x_t/√ᾱ_t and σ_t = √(1/ᾱ_t - 1):
+A noisy image x_t of sample i could have come from any image j of a reference set. With x̃_i = x_t/√ᾱ_t and σ_t =
+√(1/ᾱ_t - 1):
 
     p_ij = softmax_j( -‖x̃_i - x_0^j‖² / (2 σ_t²) )          the posterior over the references, i itself included
     j ~ p_i                                                  one draw
@@ -9,9 +10,10 @@ A noisy image x_t of sample i could have come from any image j of a reference se
     full  keeps j
     ε̂_i = (x_t - √ᾱ_t x_0^j) / √(1-ᾱ_t)                     what the network regresses to; it is still told y_i
 
-Variants: the prior form multiplies p_ij by q(y_j)^β and has no gate (`transfer_tr_tau` in the official code); a time window
-transfers only where t_min <= t < t_max (the official cut time is t_max); the expectation replaces the draw by its mean,
-E_i = Σ_j g_ij p_ij x_0^j + (1 - Σ_j g_ij p_ij) x_0^i, the lower-variance form (Xu et al., "Stable Target Field", ICLR 2023).
+Variants: the prior form multiplies p_ij by q(y_j)^β and has no gate (`transfer_tr_tau` in the official code); a time
+window transfers only where t_min <= t < t_max (the official cut time is t_max); the expectation replaces the draw by
+its mean, E_i = Σ_j g_ij p_ij x_0^j + (1 - Σ_j g_ij p_ij) x_0^i, the lower-variance form (Xu et al., "Stable Target
+Field", ICLR 2023).
 
 The reference set is the training batch, as in the official code. It costs no network pass.
 """
@@ -46,9 +48,10 @@ def reference_posterior(
 ) -> Float[Tensor, "b n"]:
     """p_ij: how probably the noisy image of sample i came from reference j.
 
-    With d_ij = x_0^i - x_0^j the exponent is -(‖d_ij‖² + 2σ⟨d_ij, ε_i⟩)/(2σ²) plus a constant of the row. The inner products
-    are one matrix product in float64: no (B, N, D) tensor, and exact also at t = 0, where 1/(2σ²) is 5,000 and float32 would
-    lose near-duplicates.
+    With d_ij = x_0^i - x_0^j the exponent is -(‖d_ij‖² + 2σ⟨d_ij, ε_i⟩)/(2σ²) plus a constant of the row. The inner
+    products
+    are one matrix product in float64: no (B, N, D) tensor, and exact also at t = 0, where 1/(2σ²) is 5,000 and
+    float32 would lose near-duplicates.
 
     Args:
         x0: the clean images that were noised, (B, C, H, W).
@@ -84,10 +87,12 @@ class OrientedCalibration(Target):
     Args:
         class_counts: number of training images of each class, int64 (K,); an empty class has 0.
         schedule: the noise schedule.
-        direction: which transfers are kept: to classes at least as frequent ("t2h"), at most as frequent ("h2t"), or all.
+        direction: which transfers are kept: to classes at least as frequent ("t2h"), at most as frequent ("h2t"), or
+            all.
         beta: exponent of the prior form; None uses the direction's gate, a number uses q(y_j)^β and no gate.
         t_min, t_max: transfer only where t_min <= t < t_max; None is no bound.
-        dropped_target: what samples without label regress to: the "same" as the others (as the official code), the "plain"
+        dropped_target: what samples without label regress to: the "same" as the others (as the official code), the
+            "plain"
             noise, or the "h2t" direction (the paper's finding for unconditional models).
         estimate: one "draw" (the paper), or its "expectation".
         count: keep the share of transfers by t, inside a class and across classes (the paper's Figure 7).
@@ -187,7 +192,7 @@ class OrientedCalibration(Target):
         self.counted.index_add_(1, bins, torch.stack([torch.ones_like(within), within, across]))
 
     def statistics(self) -> dict[str, object]:
-        """{"transfer": {"t_edges" (bins + 1), "total", "within_class", "across_class" (bins), in samples since the start}}."""
+        """{"transfer": {"t_edges" (bins + 1), "total", "within_class", "across_class" (bins)}}, since the start."""
         if not self.count:
             return {}
         total, within, across = self.counted.tolist()

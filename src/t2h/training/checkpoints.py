@@ -1,4 +1,5 @@
-"""The folder of a run: configuration, classes, metrics, checkpoints, pipeline. Everything is written whole or not at all.
+"""The folder of a run: configuration, classes, metrics, checkpoints, pipeline. Everything is written whole or not at
+all.
 
 RUN/config.yaml  classes.json  metrics.jsonl  checkpoints/step_00000300.pt  pipeline/  grids/step_00000300.png
 """

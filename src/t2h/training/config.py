@@ -21,7 +21,7 @@ class NetworkConfig:
     """The network."""
 
     network: str = "auto"
-    """A preset (cifar, tiny-imagenet, small, digits), a JSON file with a UNet2DModel configuration, or auto: by image size."""
+    """A preset (cifar, tiny-imagenet, small, digits), a JSON file with a UNet2DModel configuration, or auto."""
     conditional: bool = True
     """Tell the network the class; otherwise it is unconditional."""
     dropout: float | None = None
@@ -78,8 +78,8 @@ class MachineConfig:
     """Steps between checkpoints; the end and an interruption save as well."""
     keep: int | None = 2
     """How many checkpoints to keep; None keeps all."""
-    grid_every: int = 0
-    """Steps between grids of samples from fixed noise; 0 draws one at the end only."""
+    grid_every: int | None = 0
+    """Steps between grids of samples from fixed noise; 0 draws one at the end only, None draws none."""
     grid_w: float = 1.5
     """Guidance w of the grids."""
     trackers: tuple[str, ...] = ()
@@ -170,6 +170,8 @@ def _build(hint: Any, value: Any) -> Any:
         options = [option for option in get_args(hint) if option is not type(None)]
         return None if value is None else _build(options[0], value)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, dict):
+            raise TypeError(f"{value!r} where entries are needed")
         hints = get_type_hints(hint, include_extras=True)
         unknown = set(value) - set(hints)
         if unknown:

@@ -137,7 +137,7 @@ def _loop(trainer: Trainer, interruption: Interruption, progress: bool) -> None:
             if machine.grid_every and trainer.step % machine.grid_every == 0 and not done:
                 save_grid(trainer)
     trainer.save()
-    if trainer.step == learning.steps:
+    if trainer.step == learning.steps and machine.grid_every is not None:
         save_grid(trainer)
 
 

@@ -12,7 +12,8 @@ from t2h.training.trainer import Trainer, make_accelerator
 
 
 def plan(config: TrainConfig, timed_steps: int = 3) -> str:
-    """The plan as text: class table, parameters, images to see, memory and time. Takes a few steps in memory; writes nothing.
+    """The plan as text: class table, parameters, images to see, memory and time. Takes a few steps in memory; writes
+    nothing.
 
     Raises:
         UserError: as `train`.
@@ -41,8 +42,8 @@ def plan(config: TrainConfig, timed_steps: int = 3) -> str:
             f"objective   {config.objective}",
             f"images      {total:,} to see: {learning.steps:,} steps of {learning.batch_size}, "
             f"{total / len(table):,.0f} times the data",
-            f"memory      about {(weights + saved) / 2**30:.2f} GiB: {weights / 2**30:.2f} for weights, EMA, gradients and "
-            f"Adam, {saved / 2**30:.2f} for activations",
+            f"memory      about {(weights + saved) / 2**30:.2f} GiB: {weights / 2**30:.2f} for weights, EMA, gradients "
+            f"and Adam, {saved / 2**30:.2f} for activations",
             f"time        about {_duration(seconds)} on {accelerator.device} ({total / seconds:,.0f} images/s)",
         ]
     )

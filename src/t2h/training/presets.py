@@ -1,4 +1,4 @@
-"""The rows of the paper by name: exactly the hyper-parameters of the official code (Zhang et al., ICLR 2024, and its release)."""
+"""The rows of the paper (Zhang et al., ICLR 2024) by name, with exactly the official code's hyper-parameters."""
 
 from __future__ import annotations
 

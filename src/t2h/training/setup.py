@@ -62,7 +62,7 @@ class Setup:
         return T2HPipeline(
             unet,
             self.schedule.ddim_scheduler(),
-            class_names=table.class_names if config.network.conditional else None,
+            class_names=table.class_names,
             class_counts=table.class_counts.tolist(),
             method=config.objective,
             images_seen=images_seen,

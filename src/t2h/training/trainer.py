@@ -1,7 +1,8 @@
 """One run in the making: what it holds, one step of it, what it writes.
 
-Nothing random is saved: every draw of a step comes from a generator that is seeded with (seed, rank, images seen). A checkpoint
-holds weights, their moving average, the optimiser and the step; from there a run goes on exactly as if it had not stopped.
+Nothing random is saved: every draw of a step comes from a generator that is seeded with (seed, rank, images seen). A
+checkpoint holds weights, their moving average, the optimiser and the step; from there a run goes on exactly as if it
+had not stopped.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from t2h.data.batches import BatchStream, Share
@@ -38,6 +40,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         raise UserError("--device mps: this machine has no MPS device; use --device cpu or auto.")
     if machine.mixed_precision == "fp16" and (machine.device == "cpu" or not torch.cuda.is_available()):
         raise UserError("--mixed-precision fp16 needs a CUDA device; on others use bf16 or no.")
+    if PartialState().num_processes == 1:
+        AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run of this process may have had others
     accelerator = Accelerator(mixed_precision=machine.mixed_precision, cpu=machine.device == "cpu")
     parts = accelerator.num_processes * learning.accumulate
     if learning.batch_size % parts:
@@ -98,7 +102,7 @@ class Trainer:
     # --- one step ---------------------------------------------------------------------------------------------------
 
     def noised(self, x0: Tensor, y: Tensor, position: int) -> NoisedBatch:
-        """The batch at ``position`` of the run's sequence of images, noised; its references are those of all processes."""
+        """The batch at ``position`` of the run's sequence, noised; its references are those of all processes."""
         learning, rank = self.config.learning, self.accelerator.process_index
         draws = generator(x0.device, learning.seed, "noise", rank, position)
         batch = noise_batch(

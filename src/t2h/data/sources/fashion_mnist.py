@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -69,10 +70,12 @@ def read_idx(path: Path, dimensions: int) -> UInt8[np.ndarray, "*shape"]:
             f"{dimensions} dimensions: take it again from {_BASE}/."
         )
     start = 4 + 4 * dimensions
+    if len(content) < start:
+        raise UserError(f"{path}: ends inside its header; take it again from {_BASE}/.")
     shape = tuple(int(n) for n in np.frombuffer(content[4:start], ">i4"))
-    if len(shape) != dimensions or len(content) - start != np.prod(shape):
+    if len(content) - start != math.prod(shape):
         size = " x ".join(map(str, shape))
         raise UserError(
-            f"{path}: {max(len(content) - start, 0):,} values, but its header says {size}; take it again from {_BASE}/."
+            f"{path}: {len(content) - start:,} values, but its header says {size}; take it again from {_BASE}/."
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()

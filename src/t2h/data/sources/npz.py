@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,14 +48,13 @@ def read(request: Request) -> ImageTable:
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     wanted = {*_IMAGES, *_LABELS, "class_names"}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise UserError(f"{path}: one array, not an .npz; {WHAT} is needed.")
-            return {key: file[key] for key in file.files if key in wanted}
-    except UserError:
-        raise
-    except (zipfile.BadZipFile, EOFError, ValueError, OSError) as error:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.lib.npyio.NpzFile):
+            with file:
+                return {key: file[key] for key in file.files if key in wanted}
+    except (zipfile.BadZipFile, EOFError, zlib.error, ValueError, OSError) as error:
         raise UserError(f"{path}: not a whole .npz of plain arrays ({error}); write it again.") from error
+    raise UserError(f"{path}: one array, not an .npz; {WHAT} is needed.")
 
 
 def _pick(arrays: Mapping[str, np.ndarray], keys: tuple[str, ...], path: Path) -> np.ndarray:

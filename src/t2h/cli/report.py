@@ -1,0 +1,35 @@
+"""`t2h report`: one HTML page of runs and results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from t2h.cli._parse import parse
+
+
+@dataclass(frozen=True)
+class Args:
+    """Make one self-contained HTML page of runs and results: figures, curves, classes, samples, protocol.
+
+    It is made from files alone and needs no network, neither to be written nor to be read.
+    """
+
+    inputs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run folders of `t2h train` (with the results inside them) and result files of `t2h evaluate`."""
+
+    out: Path = Path("report.html")
+    """The page to write."""
+
+    title: str | None = None
+    """The heading; by default what is compared and on which data."""
+
+
+def main(argv: list[str]) -> None:
+    """Write the page and print its path."""
+    args = parse(Args, "report", argv)
+    from t2h.report import write_report
+
+    print(write_report(args.inputs, args.out, args.title))

@@ -1,0 +1,395 @@
+"""A run resumes to the last bit, does not depend on how it is split, and never loses what the user had."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from t2h import NoiseSchedule, T2HPipeline, UserError
+from t2h.data import DataConfig
+from t2h.objectives import MethodOptions
+from t2h.objectives.t2h import T2H
+from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig, train
+from t2h.training.checkpoints import RunFolder
+from t2h.training.config import differences
+from t2h.training.plan import plan
+from t2h.training.presets import PRESETS, preset
+from t2h.training.trainer import Trainer, make_accelerator
+
+LEARNING = LearningConfig(steps=6, batch_size=8, warmup_steps=3, ema_decay=0.9, seed=1)
+MACHINE = MachineConfig(device="cpu", log_every=2, save_every=0, grid_every=None)
+TINY = TrainConfig(
+    data=DataConfig(imbalance=0.1),
+    network=NetworkConfig(network="digits", dropout=0.1),
+    learning=LEARNING,
+    machine=MACHINE,
+)
+
+
+def config(base: TrainConfig = TINY, **changes: object) -> TrainConfig:
+    """TINY with some leaves changed, each found in whichever part has it."""
+    for name, value in changes.items():
+        for part in ("data", "network", "learning", "machine"):
+            if name in getattr(base, part).__dataclass_fields__:
+                base = dataclasses.replace(base, **{part: dataclasses.replace(getattr(base, part), **{name: value})})
+                break
+        else:
+            base = dataclasses.replace(base, **{name: value})
+    return base
+
+
+def run(out: Path, **changes: object) -> RunFolder:
+    result = train(config(**changes), out, progress=False)
+    assert result.status == "finished"
+    return RunFolder(out)
+
+
+def losses(folder: RunFolder) -> list[tuple[int, float]]:
+    return [(line["step"], line["loss"]) for line in folder.metrics()]
+
+
+def same_weights(a: RunFolder, b: RunFolder) -> bool:
+    one, two = a.load(), b.load()
+    return all(
+        torch.equal(value, two[part][name]) for part in ("unet", "ema") for name, value in one[part].items()
+    ) and torch.equal(one["objective"]["target.counted"], two["objective"]["target.counted"])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """TINY, uninterrupted."""
+    return run(tmp_path_factory.mktemp("whole") / "run", grid_every=0)
+
+
+def test_a_run_writes_what_it_promises(whole):
+    assert [line["step"] for line in whole.metrics()] == [2, 4, 6]
+    assert whole.metrics()[-1]["images_seen"] == 48
+    assert sum(whole.metrics()[-1]["transfer"]["total"]) == 48
+    assert yaml.safe_load(whole.config_file.read_text())["learning"]["steps"] == 6
+    assert json.loads((whole.path / "classes.json").read_text())["class_counts"][0] > 100
+    with Image.open(whole.path / "grids" / "step_00000006.png") as grid:
+        assert min(grid.size) > 100
+    pipeline = T2HPipeline.from_pretrained(whole.pipeline_folder)
+    assert pipeline.config["method"] == "t2h"
+    assert pipeline.config["images_seen"] == 48
+    ema = whole.load()["ema"]
+    assert all(torch.equal(value, ema[name]) for name, value in pipeline.unet.state_dict().items())
+    assert not [path for path in whole.path.rglob("*") if path.name.endswith((".tmp", ".old"))]
+
+
+@pytest.mark.parametrize("stop", [2, 3])
+def test_an_interrupted_run_resumes_to_the_last_bit(whole, tmp_path, monkeypatch, stop):
+    """Stopped by a signal after ``stop`` steps (once on a line of metrics, once between two), then run again."""
+    take_step = Trainer.take_step
+
+    def signalled(self, batches):
+        take_step(self, batches)
+        if self.step == stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Trainer, "take_step", signalled)
+    result = train(TINY, tmp_path / "run", progress=False)
+    assert (result.status, result.step, result.signal) == ("interrupted", stop, signal.SIGTERM)
+    monkeypatch.undo()
+    resumed = run(tmp_path / "run")
+    assert losses(resumed) == losses(whole)
+    assert same_weights(resumed, whole)
+    assert resumed.metrics()[-1]["transfer"] == whole.metrics()[-1]["transfer"]
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(whole, tmp_path, monkeypatch):
+    take_step = Trainer.take_step
+
+    def killed(self, batches):
+        if self.step == 5:
+            raise RuntimeError("power cut")
+        take_step(self, batches)
+
+    monkeypatch.setattr(Trainer, "take_step", killed)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(config(save_every=3), tmp_path / "run", progress=False)
+    monkeypatch.undo()
+    assert losses(RunFolder(tmp_path / "run"))[-1][0] == 4  # written after the checkpoint of step 3
+    resumed = run(tmp_path / "run", save_every=3)
+    assert losses(resumed) == losses(whole)
+    assert same_weights(resumed, whole)
+
+
+def test_a_finished_run_is_not_trained_again(whole, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in whole.path.rglob("*.*") if path.is_file()}
+    result = train(TINY, whole.path, progress=False)
+    assert result.status == "already finished"
+    changed = {path.name for path, time in before.items() if path.stat().st_mtime_ns != time}
+    assert not changed & {"metrics.jsonl", "step_00000006.pt", "diffusion_pytorch_model.safetensors"}
+
+
+def test_the_seed_decides_and_another_seed_differs(whole, tmp_path):
+    assert losses(run(tmp_path / "again")) == losses(whole)
+    assert losses(run(tmp_path / "other", seed=2)) != losses(whole)
+
+
+def test_methods_that_are_compared_see_the_same_images_and_noise(whole, tmp_path):
+    """Where nothing is transferred, T2H is DDPM, bit for bit: same weights, order, t, noise and dropped labels."""
+    ddpm = run(tmp_path / "ddpm", objective="ddpm")
+    nowhere = run(tmp_path / "t2h", methods=MethodOptions(t2h=T2H(t_max=0, t_min=-1)))
+    assert losses(nowhere) == losses(ddpm)
+    assert losses(whole) != losses(ddpm)
+
+
+def test_accumulated_parts_learn_what_a_whole_batch_learns(tmp_path):
+    """DDPM's gradient is a mean over samples; the order of images does not depend on the split."""
+    changes = {"objective": "ddpm", "steps": 2, "log_every": 1, "dropout": 0.0, "label_dropout": 0.0}
+    parts = Trainer(config(accumulate=2, **changes), tmp_path, make_accelerator(TINY))
+    whole = Trainer(config(**changes), tmp_path, make_accelerator(TINY))
+    a, b = next(whole.stream.batches(0, whole.share)), parts.stream.batches(0, parts.share)
+    first, second = next(b), next(b)
+    assert torch.equal(torch.cat([first[1], second[1]]), a[1])
+    assert torch.equal(torch.cat([first[0], second[0]]), a[0])
+
+
+def test_label_dropout_units():
+    accelerator = make_accelerator(TINY)
+    for unit, shares in (("sample", {0.25, 0.375, 0.5, 0.625, 0.75}), ("batch", {0.0, 1.0})):
+        trainer = Trainer(config(label_dropout=0.5, dropout_unit=unit), Path("none"), accelerator)
+        x0, y = next(trainer.stream.batches(0, trainer.share))
+        seen = {trainer.noised(x0, y, position).dropped.float().mean().item() for position in range(20)}
+        assert len(seen) > 1
+        assert seen <= shares | ({0.125, 0.875, 0.0, 1.0} if unit == "sample" else set())
+
+
+def test_the_null_label_is_never_trained(whole):
+    for part in ("unet", "ema"):
+        table = whole.load()[part]["class_embedding.weight"]
+        assert torch.all(table[-1] == 0)
+        assert torch.all(table[:-1].abs().sum(dim=1) > 0)
+
+
+def test_moving_average_is_constant_from_step_0(tmp_path):
+    trainer = Trainer(config(warmup_steps=0), tmp_path, make_accelerator(TINY))
+    batches = trainer.stream.batches(0, trainer.share)
+    average = [p.clone() for p in trainer.unet.parameters()]
+    for _ in range(3):
+        trainer.take_step(batches)
+        average = [0.9 * a + 0.1 * p.detach() for a, p in zip(average, trainer.unet.parameters(), strict=True)]
+    for ours, expected in zip(trainer.average.unet.parameters(), average, strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+def test_warm_up_and_clip_are_the_official_ones(tmp_path):
+    """min(step, warmup)/warmup with the step counted from 0: the first step has rate 0."""
+    trainer = Trainer(config(warmup_steps=4), tmp_path, make_accelerator(TINY))
+    batches, rates = trainer.stream.batches(0, trainer.share), []
+    for _ in range(6):
+        trainer.take_step(batches)
+        rates.append(trainer.optimizer.param_groups[0]["lr"] / 2e-4)
+    assert rates == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1])
+
+
+def test_training_lowers_the_loss_on_digits(tmp_path):
+    folder = run(tmp_path / "run", steps=40, batch_size=16, warmup_steps=5, log_every=10, lr=1e-3, objective="ddpm")
+    values = [loss for _, loss in losses(folder)]
+    assert values[-1] < 0.75 * values[0]
+
+
+def test_checkpoints_are_kept_as_asked(tmp_path):
+    assert list(run(tmp_path / "two", save_every=1, keep=2).checkpoints()) == [5, 6]
+    assert list(run(tmp_path / "all", save_every=2, keep=None).checkpoints()) == [2, 4, 6]
+    folder = RunFolder(tmp_path / "all")
+    assert folder.load(4)["step"] == 4
+    with pytest.raises(UserError, match=r"no checkpoint of step 5; there are: 2, 4, 6"):
+        folder.load(5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"lr": 1e-3}, r"learning\.lr: 0\.0002 -> 0\.001"),
+        ({"steps": 12}, r"learning\.steps: 6 -> 12"),
+        ({"objective": "ddpm"}, "objective: t2h -> ddpm"),
+        ({"imbalance": 0.5}, r"data\.imbalance: 0\.1 -> 0\.5"),
+    ],
+)
+def test_another_configuration_is_refused_with_the_difference(whole, changes, says):
+    before = whole.config_file.read_text()
+    with pytest.raises(UserError, match=says):
+        train(config(**changes), whole.path, progress=False)
+    assert whole.config_file.read_text() == before
+
+
+def test_what_does_not_change_the_learning_may_change(whole):
+    assert differences(TINY, config(log_every=7, workers=1, keep=None)) == []
+    assert train(config(log_every=7), whole.path, progress=False).status == "already finished"
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="not empty and holds no run"):
+        train(TINY, tmp_path, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_broken_checkpoint_says_what_to_do(tmp_path):
+    folder = run(tmp_path / "run")
+    folder.checkpoints()[6].write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match="remove it to go on"):
+        train(TINY, tmp_path / "run", progress=False)
+
+
+def test_a_pickle_in_place_of_a_checkpoint_runs_no_code(tmp_path):
+    folder, evil = run(tmp_path / "run"), tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (evil,))
+
+    torch.save(Evil(), folder.checkpoints()[6])
+    with pytest.raises(UserError, match="cannot be read"):
+        folder.load()
+    assert not evil.exists()
+
+
+def test_a_loss_that_is_no_number_stops_before_anything_is_overwritten(tmp_path):
+    with pytest.raises(UserError, match="no number at step"):
+        train(config(lr=1e30, warmup_steps=0, grad_clip=0.0, steps=20), tmp_path / "run", progress=False)
+    assert not RunFolder(tmp_path / "run").checkpoints()
+
+
+def test_yaml_round_trip():
+    for one in (TINY, *PRESETS.values(), config(counts=(5, 4, 3), trackers=("tensorboard",))):
+        assert TrainConfig.from_yaml(one.to_yaml()) == one
+    with pytest.raises(UserError, match="unknown entries: colour"):
+        TrainConfig.from_yaml("colour: red")
+    with pytest.raises(UserError, match="not the configuration"):
+        TrainConfig.from_yaml("- just\n- a list")
+
+
+def test_presets_are_the_official_rows():
+    assert len(PRESETS) == 9
+    row = preset("cifar100-lt-t2h")
+    assert (row.learning.steps, row.learning.batch_size, row.learning.lr) == (500_001, 128, 2e-4)
+    assert (row.learning.warmup_steps, row.learning.grad_clip, row.learning.ema_decay) == (5000, 1.0, 0.9999)
+    assert (row.learning.dropout_unit, row.network.network, row.data.imbalance) == ("batch", "cifar", 0.01)
+    assert preset("cifar10-lt-h2t-unconditional").methods.t2h.direction == "h2t"
+    assert not preset("cifar10-lt-h2t-unconditional").network.conditional
+    with pytest.raises(UserError, match="did you mean 'cifar10-lt-t2h'"):
+        preset("cifar10lt-t2h")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"batch_size": 7, "accumulate": 2}, "--batch-size that 2 divides"),
+        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"ema_decay": 1.0}, r"ema_decay is 1\.0"),
+        ({"network": "cifarr"}, "did you mean 'cifar'"),
+        ({"network": "cifar", "image_size": 12}, "--image-size 16"),
+        ({"objective": "t2hh"}, "did you mean 't2h'"),
+        ({"mixed_precision": "fp16"}, "needs a CUDA device"),
+        ({"trackers": ("nothing",)}, "nothing"),
+    ],
+)
+def test_bad_options_say_what_to_do(tmp_path, changes, says):
+    with pytest.raises(UserError, match=says):
+        train(config(**changes), tmp_path / "run", progress=False)
+
+
+def test_unconditional_training(tmp_path):
+    folder = run(tmp_path / "run", conditional=False)
+    pipeline = T2HPipeline.from_pretrained(folder.pipeline_folder)
+    assert pipeline.num_classes is None
+    assert len(pipeline(batch_size=2, num_inference_steps=2).images) == 2
+
+
+def test_the_plan_names_what_matters_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = plan(TINY, timed_steps=1)
+    for part in ("702,753 parameters", "48 to see", "memory", "images/s", "kept on cpu"):
+        assert part in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_bf16_keeps_the_posterior_exact(tmp_path):
+    """Targets are computed outside the reduced precision."""
+    losses_bf16 = losses(run(tmp_path / "run", mixed_precision="bf16"))
+    assert all(0 < loss < 3 for _, loss in losses_bf16)
+
+
+def test_tensorboard_gets_the_losses(tmp_path):
+    run(tmp_path / "run", trackers=("tensorboard",))
+    assert list((tmp_path / "run" / "trackers").rglob("events.out.tfevents*"))
+
+
+def test_streamed_and_resident_images_are_the_same(whole, tmp_path):
+    streamed = run(tmp_path / "run", resident_gib=0.0, workers=0)
+    assert losses(streamed) == losses(whole)
+
+
+def test_ctrl_c_at_the_command_line(tmp_path):
+    """A real process: SIGINT saves, says how to go on and leaves with 130."""
+    command = [
+        sys.executable,
+        "-m",
+        "t2h",
+        "train",
+        "--steps",
+        "100000",
+        "--batch-size",
+        "8",
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.Popen(
+        [*command, "--log-every", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    )
+    watch = threading.Timer(120, process.kill)
+    watch.start()
+    while process.poll() is None and not (tmp_path / "r" / "metrics.jsonl").exists():
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    watch.cancel()
+    assert process.returncode == 130, err
+    assert "The same command goes on from there" in out
+    assert len(RunFolder(tmp_path / "r").checkpoints()) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(tmp_path):
+    """DDPM on two processes of half the batch each: same images in the same order; losses are means over other noise."""
+    script = tmp_path / "go.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom t2h.training import TrainConfig, train\n"
+        "train(TrainConfig.from_yaml(Path(sys.argv[1]).read_text()), Path(sys.argv[2]), progress=False)\n"
+    )
+    (tmp_path / "config.yaml").write_text(config(steps=4).to_yaml())
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*launch, str(script), str(tmp_path / "config.yaml"), str(tmp_path / "run")], check=True, env=env, timeout=280
+    )
+    folder = RunFolder(tmp_path / "run")
+    assert [step for step, _ in losses(folder)] == [2, 4]
+    assert folder.metrics()[-1]["images_seen"] == 32
+    assert NoiseSchedule().num_timesteps == 1000
