@@ -108,9 +108,7 @@ def test_formats(pair: list[dict[str, Any]]) -> None:
     assert "Note on ddpm: note of ddpm." in text
     markdown = as_markdown(table)
     assert "| t2h_50%\\|x | 1.5 | 1,000 | 16.00 (-22.00) |" in markdown
-    assert markdown.splitlines()[1].startswith(
-        "| --- | ---:"
-    )
+    assert markdown.splitlines()[1].startswith("| --- | ---:")
     latex = as_latex(table)
     assert r"t2h\_50\%|x & 1.5 & 1,000 & 16.00 ($-$22.00)" in latex
     assert r"recall\_k5" in latex

@@ -123,7 +123,7 @@ def _io(content: bytes):
 def test_other_samples_are_not_mixed_in(pipeline, tmp_path):
     out, wanted = tmp_path / "samples", Wanted.per_class([0], 1)
     sample_to_folder(pipeline, wanted, FAST, out, progress=False)
-    with pytest.raises(UserError, match="guidance_scale: 2.5 -> 1.0"):
+    with pytest.raises(UserError, match=r"guidance_scale: 2\.5 -> 1\.0"):
         sample_to_folder(pipeline, wanted, Sampling(1.0, steps=3), out, progress=False)
     with pytest.raises(UserError, match="weights_sha256"):
         sample_to_folder(network(seed=1), wanted, FAST, out, progress=False)

@@ -1,8 +1,9 @@
 """What a training objective is made of.
 
-The common ground of all methods: a clean image x_0 of class y is noised to x_t, the network is told (x_t, t, label) and predicts
-noise. A method changes *what the prediction should be* (a `Target`), or *adds a term* to the loss (a `Regulariser`), or both.
-`NoiseRegression` composes them; no method knows another. Whatever else a method might want is an `Objective` of its own.
+The common ground of all methods: a clean image x_0 of class y is noised to x_t, the network is told (x_t, t, label)
+and predicts noise. A method changes *what the prediction should be* (a `Target`), or *adds a term* to the loss (a
+`Regulariser`), or both. `NoiseRegression` composes them; no method knows another. Whatever else a method might want
+is an `Objective` of its own.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ def noise_batch(
         generator: on the device of x0.
         null_label: K, the label that means "none"; None for an unconditional network.
         label_dropout: the chance, in [0, 1], that a label is dropped.
-        dropout_unit: "sample" drops each label on its own; "batch" drops all or none, as the official code, unlike the paper.
+        dropout_unit: "sample" drops each label on its own; "batch" drops all or none, as the official code, unlike
+            the paper.
     """
     n, device = len(x0), x0.device
     t = torch.randint(schedule.num_timesteps, (n,), generator=generator, device=device)
