@@ -17,7 +17,7 @@ import torch
 import yaml
 from PIL import Image
 
-from t2h import NoiseSchedule, T2HPipeline, UserError
+from t2h import T2HPipeline, UserError
 from t2h.data import DataConfig
 from t2h.objectives import MethodOptions
 from t2h.objectives.t2h import T2H
@@ -367,8 +367,8 @@ def test_ctrl_c_at_the_command_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns(tmp_path):
-    """DDPM on two processes of half the batch each: same images in the same order; losses are means over other noise."""
+def test_two_processes_share_a_run(tmp_path):
+    """`accelerate launch`: each takes half of every batch, and T2H's references are those of both."""
     script = tmp_path / "go.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\nfrom t2h.training import TrainConfig, train\n"
@@ -392,4 +392,5 @@ def test_two_processes_learn_what_one_learns(tmp_path):
     folder = RunFolder(tmp_path / "run")
     assert [step for step, _ in losses(folder)] == [2, 4]
     assert folder.metrics()[-1]["images_seen"] == 32
-    assert NoiseSchedule().num_timesteps == 1000
+    assert sum(folder.metrics()[-1]["transfer"]["total"]) == 16  # the main process's half
+    assert T2HPipeline.from_pretrained(folder.pipeline_folder).config["images_seen"] == 32

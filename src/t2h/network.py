@@ -137,6 +137,11 @@ class UNetDenoiser(nn.Module):
         super().__init__()
         self.unet = unet
 
+    @property
+    def bottleneck_channels(self) -> int:
+        """The number of channels after the middle block."""
+        return self.unet.config["block_out_channels"][-1]
+
     def forward(
         self, xt: Float[Tensor, "b c h w"], t: Int[Tensor, " b"], class_labels: Int[Tensor, " b"] | None
     ) -> Float[Tensor, "b c h w"]:

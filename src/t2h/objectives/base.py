@@ -1,8 +1,9 @@
 """What a training objective is made of.
 
-The common ground of all methods: a clean image x_0 of class y is noised to x_t, the network is told (x_t, t, label) and predicts
-noise. A method changes *what the prediction should be* (a `Target`), or *adds a term* to the loss (a `Regulariser`), or both.
-`NoiseRegression` composes them; no method knows another. Whatever else a method might want is an `Objective` of its own.
+The common ground of all methods: a clean image x_0 of class y is noised to x_t, the network is told (x_t, t, label)
+and predicts noise. A method changes *what the prediction should be* (a `Target`), or *adds a term* to the loss (a
+`Regulariser`), or both. `NoiseRegression` composes them; no method knows another. Whatever else a method might want
+is an `Objective` of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from t2h.errors import UserError
 from t2h.schedule import NoiseSchedule
 
 
@@ -31,7 +33,15 @@ class Denoiser(Protocol):
 
 @runtime_checkable
 class BottleneckDenoiser(Denoiser, Protocol):
-    """A denoiser that can also show its bottleneck, for the methods that regularise it."""
+    """A denoiser that can also show its bottleneck, for the methods that regularise it.
+
+    Attributes:
+        bottleneck_channels: k, the number of channels there.
+    """
+
+    @property
+    def bottleneck_channels(self) -> int:
+        """k."""
 
     def with_bottleneck(
         self, xt: Float[Tensor, "b c h w"], t: Int[Tensor, " b"], class_labels: Int[Tensor, " b"] | None
@@ -92,7 +102,8 @@ def noise_batch(
         generator: on the device of x0.
         null_label: K, the label that means "none"; None for an unconditional network.
         label_dropout: the chance, in [0, 1], that a label is dropped.
-        dropout_unit: "sample" drops each label on its own; "batch" drops all or none, as the official code, unlike the paper.
+        dropout_unit: "sample" drops each label on its own; "batch" drops all or none, as the official code, unlike
+            the paper.
     """
     n, device = len(x0), x0.device
     t = torch.randint(schedule.num_timesteps, (n,), generator=generator, device=device)
@@ -104,6 +115,11 @@ def noise_batch(
     label = None if null_label is None else torch.where(dropped, null_label, y)
     xt = schedule.add_noise(x0, eps, t)
     return NoisedBatch(x0, y, t, eps, xt, label, dropped, x0, y, 0, generator)
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context in which matrix products keep the precision of their factors, inside mixed-precision training too."""
+    return torch.autocast(like.device.type, enabled=False)
 
 
 @dataclass(frozen=True)
@@ -120,6 +136,21 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def forward(self, denoiser: Denoiser, batch: NoisedBatch) -> dict[str, Tensor]:
         """The terms of the loss by name, each a scalar; their sum is minimised."""
+
+    @property
+    def passes(self) -> int:
+        """Passes through the network a step."""
+        return 1
+
+    def attach(self, denoiser: nn.Module) -> None:
+        """As `Regulariser.attach`."""
+
+    def merged(self, network: nn.Module) -> list[Tensor]:
+        """The network's weights in the order of its parameters, with whatever the objective added to them folded in.
+
+        These are what the moving average follows and what is exported, so that sampling needs the plain network alone.
+        """
+        return list(network.parameters())
 
     def statistics(self) -> dict[str, object]:
         """What the objective has counted since training began, as plain numbers and lists (may wait for the device)."""
@@ -153,7 +184,17 @@ class Regulariser(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, denoiser: Denoiser, batch: NoisedBatch, prediction: Prediction) -> Float[Tensor, ""]:
-        """The term, already weighted."""
+        """The term, already weighted: a mean over the batch, where a sample that the method skips counts as zero.
+
+        Its own parameters all take part, if with weight zero, so that processes can share gradients.
+        """
+
+    def attach(self, denoiser: nn.Module) -> None:
+        """Look at the network, once, before the optimiser is made, to make parameters to its measure or add parts."""
+
+    def added(self) -> dict[Tensor, Tensor]:
+        """What it adds to weights of the network: {weight: summand}."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -174,6 +215,16 @@ class Context:
     def class_frequency(self) -> Float[Tensor, " k"]:
         """q(y), the share of each class among the training images, float64 (K,)."""
         return self.class_counts.double() / self.class_counts.sum()
+
+    def labels_for(self, method: str) -> int:
+        """K, for a method that cannot do without labels.
+
+        Raises:
+            UserError: if the network is unconditional.
+        """
+        if self.null_label is None:
+            raise UserError(f"{method} compares predictions under two labels; it needs a conditional network.")
+        return self.null_label
 
 
 @dataclass(frozen=True)
@@ -215,10 +266,32 @@ class NoiseRegression(Objective):
         self.regularisers = nn.ModuleList(regularisers)
         self.register_buffer("class_weight", class_weight, persistent=False)
 
+    def _regularisers(self) -> list[Regulariser]:
+        return list(self.regularisers)  # type: ignore[arg-type]
+
+    @property
+    def passes(self) -> int:
+        """One, and those of the regularisers."""
+        return 1 + sum(regulariser.passes for regulariser in self._regularisers())
+
+    def attach(self, denoiser: nn.Module) -> None:
+        """Show the network to every regulariser."""
+        for regulariser in self._regularisers():
+            regulariser.attach(denoiser)
+
+    @torch.no_grad()
+    def merged(self, network: nn.Module) -> list[Tensor]:
+        """The network's weights plus what the regularisers add to them."""
+        weights: dict[Tensor, Tensor] = {weight: weight for weight in network.parameters()}
+        for regulariser in self._regularisers():
+            for weight, summand in regulariser.added().items():
+                weights[weight] = weights[weight] + summand
+        return list(weights.values())
+
     def forward(self, denoiser: Denoiser, batch: NoisedBatch) -> dict[str, Tensor]:
         """The squared error as "mse", then each regulariser's term under its name."""
-        regularisers: list[Regulariser] = list(self.regularisers)  # type: ignore[arg-type]
-        with torch.no_grad(), torch.autocast(batch.x0.device.type, enabled=False):
+        regularisers = self._regularisers()
+        with torch.no_grad(), full_precision(batch.x0):
             target = self.target(batch)
         if any(regulariser.needs_bottleneck for regulariser in regularisers):
             prediction = Prediction(*denoiser.with_bottleneck(batch.xt, batch.t, batch.label))  # type: ignore[attr-defined]

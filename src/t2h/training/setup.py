@@ -98,7 +98,7 @@ def set_up(config: TrainConfig) -> Setup:
     context = Context(torch.from_numpy(table.class_counts), schedule, null_label(unet))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.learning.seed, "objective weights"))
-        objective = build_objective(config.objective, config.methods, context)
+        objective = build_objective(config.objective, config.methods, context, UNetDenoiser(unet))
     return Setup(config, table, schedule, unet, objective)
 
 
@@ -114,6 +114,6 @@ class MovingAverage:
         self.unet.eval().requires_grad_(False).to(next(unet.parameters()).device)
         self._average = get_ema_multi_avg_fn(decay)
 
-    def update(self, unet: UNet2DModel) -> None:
-        """Take one step towards these weights."""
-        self._average(list(self.unet.parameters()), list(unet.parameters()), None)
+    def update(self, weights: list[Tensor]) -> None:
+        """Take one step towards these weights, in the order of the network's parameters."""
+        self._average(list(self.unet.parameters()), weights, None)

@@ -137,7 +137,7 @@ class Trainer:
             self.accelerator.clip_grad_norm_(self.model.parameters(), learning.grad_clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.average.update(self.unet)
+        self.average.update(self.setup.objective.merged(self.unet))
         self.step += 1
 
     def set_lr(self) -> None:
