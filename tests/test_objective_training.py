@@ -1,4 +1,4 @@
-"""Methods with weights of their own, in a run: they resume, and the average and the pipeline are of the merged network."""
+"""Methods with weights of their own, in a run: they resume; average and pipeline are of the merged network."""
 
 from __future__ import annotations
 
