@@ -139,6 +139,7 @@ def test_small_sets_settle_in_memory(files):
 def test_large_sets_stay_lazy(files):
     done = settled(table(encoded(FileStore(files), "set", None, None), 100), budget=100 * 16 - 1)
     assert isinstance(done.images, EncodedImages)
+    assert isinstance(settled(table(encoded(FileStore(files), "set", None, None), 100), 100 * 16).images, np.ndarray)
     assert done.images[np.array([7, 3, 7])][:, 0, 0, 0].tolist() == [7, 3, 7]
     assert done.images[np.array([], np.int64)].shape == (0, 1, 4, 4)
     narrowed = done.select([50, 60, 70]).select([2, 0])

@@ -14,9 +14,10 @@ CONTENT = np.random.default_rng(0).bytes(300_000)
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT; `ranges` says whether it can resume, `stop_after` how many bytes it sends before it hangs up."""
+    """Serves CONTENT; `ranges` says whether it can resume, `lies` that it answers a
+    range with another one, `stop_after` how many bytes it sends before it hangs up."""
 
-    ranges, stop_after, asked = True, None, ()
+    ranges, lies, stop_after, asked = True, False, None, ()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -30,8 +31,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.server.ranges else 0
         body = CONTENT[start:]
-        self.send_response(206 if start else 200)
-        if start:
+        self.send_response(206 if start or self.server.lies else 200)
+        if start or self.server.lies:
             self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Connection", "close")
@@ -83,6 +84,13 @@ def test_broken_off_then_resumed(server, tmp_path):
 
 def test_server_without_ranges_starts_again(server, tmp_path):
     server.ranges = False
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:5000])
+    download(remote(server), tmp_path / "file.bin")
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_server_that_answers_another_range(server, tmp_path):
+    server.ranges, server.lies = False, True
     (tmp_path / "file.bin.part").write_bytes(CONTENT[:5000])
     download(remote(server), tmp_path / "file.bin")
     assert (tmp_path / "file.bin").read_bytes() == CONTENT

@@ -139,6 +139,10 @@ def test_long_tail_of_a_folder_decodes_what_it_keeps(tmp_path):
     for name in "ab":
         for i in range(10):
             save(tmp_path / name / f"{i}.png", i)
-    table = load(DataConfig("folder", tmp_path, imbalance=0.2))
+    config = DataConfig("folder", tmp_path, imbalance=0.2)
+    table = load(config)
     assert table.class_counts.tolist() == [10, 2]
     assert isinstance(table.images, np.ndarray)
+    kept = table.images[table.labels == 1, 0, 0, 0].tolist()
+    (tmp_path / "b" / f"{min(set(range(10)) - set(kept))}.png").write_bytes(b"damaged, but not kept")
+    np.testing.assert_array_equal(load(config).images, table.images)

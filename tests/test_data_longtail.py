@@ -164,6 +164,7 @@ def test_class_frequency():
 
 def test_head_to_tail_is_stable():
     assert head_to_tail([5, 9, 5, 9, 0]).tolist() == [1, 3, 0, 2, 4]
+    assert head_to_tail([7, 8] * 100).tolist() == [*range(1, 200, 2), *range(0, 200, 2)]
 
 
 @pytest.mark.parametrize(

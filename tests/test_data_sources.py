@@ -149,6 +149,14 @@ def test_tiny_imagenet(tiny):
     assert load_images("tiny-imagenet-200", tiny, image_size=32, channels=1).images.shape == (6, 1, 32, 32)
 
 
+def test_tiny_imagenet_classes_are_sorted(tmp_path):
+    wnids = [f"n{i * 37 % 50:02d}" for i in range(50)]
+    for wnid in wnids:
+        (tmp_path / "train" / wnid).mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(tmp_path / "train" / wnid / "x.JPEG")
+    assert load_images("tiny-imagenet-200", tmp_path).class_names == tuple(sorted(wnids))
+
+
 def test_tiny_imagenet_incomplete(tiny, tmp_path):
     with pytest.raises(UserError, match="unknown split"):
         load_images("tiny-imagenet-200", tiny, "test")

@@ -151,6 +151,10 @@ def test_bootstrap_interval() -> None:
     assert interval == fid_bootstrap(a, b, resamples=100, seed=3)
     assert interval != fid_bootstrap(a, b, resamples=100, seed=4)
     assert interval.low < fid_from_features(a, b) < interval.high
+    rng = np.random.default_rng(3)
+    draws = np.array([slow_fid(a, b[rng.integers(150, size=150)]) for _ in range(100)])
+    shifted = draws + slow_fid(a, b) - np.median(draws)
+    assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(shifted, [0.025, 0.975])), rel=1e-8)
     wider = fid_bootstrap(a, b[:30], resamples=100, seed=3)
     assert wider.high - wider.low > interval.high - interval.low
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Args:
-    """Judge samples or a run: overall, per class, and for head, medium and tail; one result file with the whole protocol.
+    """Judge samples or a run: overall, per class, and for head, medium and tail; one result file.
 
     A run is sampled at each --w, without storing the images. The file is written after each point, and running the same
     command again computes only what is missing.
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
     from t2h.device import pick_device
     from t2h.evaluation.curve import Drawing, evaluate_run, evaluate_stored
     from t2h.evaluation.figures import Judge
-    from t2h.evaluation.reference import load_reference
+    from t2h.evaluation.reference_file import load_reference
     from t2h.evaluation.table import summary
 
     _check(args)

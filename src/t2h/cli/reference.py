@@ -44,7 +44,9 @@ def main(argv: list[str]) -> int:
     from t2h.data import long_tail_indices
     from t2h.device import pick_device
     from t2h.errors import UserError
-    from t2h.evaluation.reference import describe, make_reference, save_reference
+    from t2h.evaluation.reference import describe, make_reference
+    from t2h.evaluation.reference_file import save_reference
+    from t2h.features.base import FeatureExtractor
     from t2h.features.classifier import classifier_for
     from t2h.features.load import load_extractor
 
@@ -57,9 +59,11 @@ def main(argv: list[str]) -> int:
         rows = long_tail_indices(
             table.labels, config.imbalance, config.profile, config.long_tail_seed, table.num_classes, config.counts
         )
+    extractor: FeatureExtractor
     if args.features == "classifier":
-        extractor = classifier_for(table.images, table.labels, table.num_classes, device=device, progress=True)
-        print(f"classifier: {extractor.accuracy:.1%} of {table.name}'s images that it was not trained on are recognised")
+        classifier = classifier_for(table.images, table.labels, table.num_classes, device=device, progress=True)
+        print(f"classifier: {classifier.accuracy:.1%} right on images of {table.name} that it was not trained on")
+        extractor = classifier
     else:
         extractor = load_extractor(args.features, device, args.inception_weights, args.resize, config.download)
     held_out = None if args.held_out_split is None else _images(config, args.held_out_split)

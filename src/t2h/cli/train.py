@@ -53,8 +53,8 @@ def main(argv: list[str]) -> int:
     args = parse(Args, "train", argv, default=None if begin is None else Args(config=begin))
     config = args.config
     if args.dry_run:
-        from t2h.data.show import class_table
         from t2h.data import load
+        from t2h.data.show import class_table
         from t2h.training.plan import plan
 
         table = load(config.data)

@@ -2,7 +2,8 @@
 
 from t2h.evaluation.figures import FigureOptions, Judge
 from t2h.evaluation.point import Setting, evaluate_arrays
-from t2h.evaluation.reference import Reference, load_reference, make_reference, save_reference
+from t2h.evaluation.reference import Reference, make_reference
+from t2h.evaluation.reference_file import load_reference, save_reference
 from t2h.evaluation.result import Provenance, label_kind, make_result, read_result, write_result
 
 __all__ = [

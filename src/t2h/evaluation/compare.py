@@ -100,7 +100,9 @@ def compare(
         against = pick(base, choice)
         values = tuple(column.value(point) for column in columns)
         reference = [None if against is None else column.value(against) for column in columns]
-        differences = tuple(_minus(a, b) if results[i] is not base else None for a, b in zip(values, reference, strict=True))
+        differences = tuple(
+            _minus(a, b) if results[i] is not base else None for a, b in zip(values, reference, strict=True)
+        )
         rows.append(Row(names[i], choice, point["w"], point["num_images"], values, differences, bool(differing[i])))
     if not rows:
         raise UserError(f"no result has a point at w = {' or '.join(ws)}; give another --w.")
@@ -108,7 +110,7 @@ def compare(
 
 
 def pick(result: Result, choice: str) -> dict[str, Any] | None:
-    """The point of a result that `choice` means: "best", or a guidance weight; a lone point of unknown w answers to any."""
+    """The point of a result that `choice` means: "best", or a guidance weight; a lone point of unknown w fits any."""
     points = result["points"]
     if len(points) == 1 and points[0]["w"] is None:
         return points[0]
@@ -204,7 +206,10 @@ def align(grid: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table whose first row is its head: the first column to the left, the others to the right."""
     widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
     lines = [
-        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         for row in grid
     ]
     return [lines[0].rstrip(), "-" * len(lines[0]), *(line.rstrip() for line in lines[1:])]
@@ -220,6 +225,7 @@ def as_markdown(table: Table) -> str:
 
 def as_latex(table: Table) -> str:
     """A tabular for the package booktabs; the remarks are comments."""
+
     def escape(text: str) -> str:
         return "".join("\\" + c if c in "&%$#_{}" else c for c in text)
 

@@ -1,4 +1,4 @@
-"""Whole evaluations: a curve over w from a run, or points from stored samples; written after each point, and resumed."""
+"""Whole evaluations: a curve over w from a run, or points from stored samples; resumable."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ class Planned:
     images: Callable[[], SampleSet]
 
 
-def evaluate_stored(paths: Sequence[Path], judge: Judge, out: Path, name: str | None = None, progress: bool = True) -> Result:
+def evaluate_stored(
+    paths: Sequence[Path], judge: Judge, out: Path, name: str | None = None, progress: bool = True
+) -> Result:
     """Judge stored samples, a folder or `.npz` for each guidance weight, into one result file.
 
     Raises:
@@ -71,7 +73,12 @@ def evaluate_stored(paths: Sequence[Path], judge: Judge, out: Path, name: str | 
 
 
 def evaluate_run(
-    run: Path, ws: Sequence[float], judge: Judge, out: Path, drawing: Drawing | None = None, name: str | None = None,
+    run: Path,
+    ws: Sequence[float],
+    judge: Judge,
+    out: Path,
+    drawing: Drawing | None = None,
+    name: str | None = None,
     progress: bool = True,
 ) -> Result:
     """Draw samples of a run at each w and judge them, into one result file; the samples are not stored.
@@ -165,5 +172,3 @@ def _earlier(out: Path, planned: Result, nums: Sequence[int]) -> tuple[list[Poin
 def _is_done(point: Point, plan: Planned, judge: Judge) -> bool:
     same = point["w"] == plan.w and point["num_images"] == plan.num_images
     return same and point.get("samples_sha256") == plan.fingerprint and set(judge.names()) <= set(point["figures"])
-
-

@@ -1,6 +1,7 @@
 """Every figure of one sample set, for the whole set, a group of classes or one class.
 
-A figure is `{"value", "n", "n_reference", "interval"}`; one that cannot be had is `{"value": null, "reason"}`, never zero.
+A figure is `{"value", "n", "n_reference", "interval"}`; one that is absent
+is `{"value": null, "reason"}`, never zero.
 """
 
 from __future__ import annotations
@@ -182,7 +183,9 @@ def _memorisation(judge: Judge, samples: Samples, classes: Classes) -> dict[str,
     """Share of samples that are as near to a training image of their class as few unseen real images are."""
     training, unseen = judge.reference.training(), judge.reference.unseen()
     if training is None or unseen is None:
-        raise UserError("the reference does not say which images the model was trained on (t2h reference --imbalance ...).")
+        raise UserError(
+            "the reference does not say which images the model was trained on (t2h reference --imbalance ...)."
+        )
 
     def copies(c: int) -> tuple[Bool[np.ndarray, " m"], int]:
         seen, rest = (features[labels == c] for features, labels in (training, unseen))
@@ -197,15 +200,20 @@ def _memorisation(judge: Judge, samples: Samples, classes: Classes) -> dict[str,
 
 
 def _accuracy(judge: Judge, samples: Samples, classes: Classes) -> dict[str, Value]:
-    if not isinstance(judge.extractor, ClassifierFeatures):
-        raise UserError(f"{judge.extractor.name} knows nothing of these classes; use --features classifier.")
+    extractor = judge.extractor
+    if not isinstance(extractor, ClassifierFeatures):
+        raise UserError(f"{extractor.name} knows nothing of these classes; use --features classifier.")
     labels = _labels(samples)
-    logits = _once(samples.kept, "logits", lambda: judge.extractor.logits(samples.features))
+    predicted = _once(samples.kept, "predicted", lambda: _predicted(extractor, samples.features))
     keep = np.ones(len(labels), dtype=bool) if classes is None else np.isin(labels, classes)
-    hits = (np.argmax(logits, axis=1) == labels)[keep].astype(np.float64)
+    hits = (predicted == labels)[keep].astype(np.float64)
     if not len(hits):
         raise UserError("no generated images.")
     return {"accuracy": Value(float(hits.mean()), len(hits), None, _mean_interval(judge, hits))}
+
+
+def _predicted(classifier: ClassifierFeatures, features: np.ndarray) -> Int[np.ndarray, " n"]:
+    return np.argmax(classifier.logits(features), axis=1)
 
 
 def _labels(samples: Samples) -> np.ndarray:

@@ -49,7 +49,7 @@ def evaluate_arrays(
         labels: the class that each image was asked to show, or None; then there are overall figures only.
         reference: the real side.
         extractor: the network that the reference was made with.
-        class_counts: training images of each class, for head, medium and tail; None takes the reference's training rows.
+        class_counts: training images of each class, for head, medium and tail; None: the reference's `train_rows`.
         setting: guidance and time, for the record.
         judge: one `Judge(reference, extractor, options)` for several calls shares what they have in common.
         progress: show bars.
@@ -91,7 +91,7 @@ def check_labels(images: Any, labels: np.ndarray | None, reference: Reference) -
 
 
 def group_classes(counts: np.ndarray) -> dict[str, tuple[int, ...]]:
-    """Head, medium and tail (thirds of the classes by training count), and many, medium-shot and few where two of them exist."""
+    """Head, medium and tail (thirds by training count); also many, medium-shot and few where two of these exist."""
     groups = {name: tuple(ids.tolist()) for name, ids in thirds(counts).items()}
     by_shots = {name: tuple(ids.tolist()) for name, ids in shots(counts).items() if len(ids)}
     if len(by_shots) > 1:
@@ -104,7 +104,9 @@ def _counts(given: np.ndarray | None, reference: Reference) -> np.ndarray | None
     if given is None:
         return None if reference.train_counts is None else np.array(reference.train_counts)
     if reference.num_classes and len(given) != reference.num_classes:
-        raise UserError(f"{len(given)} training counts, but the reference {reference.name} has {reference.num_classes} classes.")
+        raise UserError(
+            f"{len(given)} training counts, but the reference {reference.name} has {reference.num_classes} classes."
+        )
     return given
 
 

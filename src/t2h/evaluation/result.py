@@ -58,7 +58,7 @@ class Provenance:
 
 
 def label_kind(labels: np.ndarray | None, num_classes: int) -> str:
-    """"exact" if every class was asked for equally often, "random" if not, "none" without labels."""
+    """ "exact" if every class was asked for equally often, "random" if not, "none" without labels."""
     if labels is None:
         return "none"
     return "exact" if len(set(np.bincount(labels, minlength=num_classes).tolist())) == 1 else "random"
@@ -104,7 +104,9 @@ def deviations(
     if num_images < FULL:
         notes.append(f"{num_images:,} images instead of {FULL:,}: not comparable with published figures")
     if reference.seen_by is None:
-        notes.append(f"the reference {reference.name} is a file of statistics: which network and resize made it is not known")
+        notes.append(
+            f"the reference {reference.name} is a file of statistics: which network and resize made it is not known"
+        )
     elif reference.split != "train":
         notes.append(f"the reference is {reference.name}, split {reference.split}, not the balanced training set")
     counts = reference.class_counts
@@ -124,7 +126,9 @@ def deviations(
     if source.class_counts is None and reference.train_counts is None:
         notes.append("the training counts are not known: no head, medium and tail")
     elif source.class_counts is not None and reference.train_counts not in (None, list(source.class_counts)):
-        notes.append("the run was trained on other class counts than the reference's training rows: memorisation misleads")
+        notes.append(
+            "the run was trained on other class counts than the reference's training rows: memorisation misleads"
+        )
     if ws and ws != [None] and 1.5 not in ws:
         notes.append("w = 1.5, the value of the paper, is not among the points")
     return notes + list(source.notes)
@@ -184,7 +188,7 @@ def make_result(
 
 
 def _commit() -> str | None:
-    """The commit of the source tree that this package runs from, with "+" where it was changed; None for an installed one."""
+    """The commit of the source tree that runs, with "+" where it was changed; None for an installed package."""
     here = Path(__file__).parent
     command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
     try:

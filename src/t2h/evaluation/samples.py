@@ -41,7 +41,8 @@ def read_samples(path: Path, class_names: Sequence[str], name: str | None = None
     """Samples from a folder (of class folders, or of images) or an `.npz`.
 
     Class folders are named by class index (`07_horse`, as `t2h sample` writes them) or by class name. An `.npz` has
-    `images` (or `x`, `arr_0`), (N, H, W, C) or (N, C, H, W), uint8 or float in [0, 1], and maybe `labels` (or `y`, `arr_1`).
+    `images` (or `x`, `arr_0`), (N, H, W, C) or (N, C, H, W), uint8 or float in [0, 1], and maybe `labels` (or `y`,
+    `arr_1`).
 
     Args:
         path: the folder or file.
@@ -65,7 +66,9 @@ def read_samples(path: Path, class_names: Sequence[str], name: str | None = None
             "use the reference of the same data."
         )
     image_path = "8-bit" if images.shape[0] == 0 or images[np.arange(1)].dtype == np.uint8 else "float"
-    source = provenance(facts, name or facts.get("method") or path.stem, label_kind(labels, len(class_names)), image_path)
+    source = provenance(
+        facts, name or facts.get("method") or path.stem, label_kind(labels, len(class_names)), image_path
+    )
     return SampleSet(images, labels, facts.get("w"), source)
 
 
@@ -138,7 +141,9 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]
     except (zipfile.BadZipFile, EOFError, ValueError) as error:
         raise UserError(f"{path}: damaged, or no .npz ({error}).") from error
     if images is None or images.ndim != 4:
-        raise UserError(f"{path}: `images` (N, H, W, C) is needed; {'it is not there' if images is None else images.shape}.")
+        raise UserError(
+            f"{path}: `images` (N, H, W, C) is needed; {'it is not there' if images is None else images.shape}."
+        )
     if images.shape[1] not in (1, 3):
         images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     if images.dtype != np.uint8:

@@ -12,13 +12,15 @@ _SHOWN_LAST = ("diversity", "diversity_real", "memorisation", "accuracy")
 
 
 def summary(result: Result) -> str:
-    """Overall and per group for each w; per class for w = 1.5, or the only point; then what is absent, and the notes."""
+    """Overall and per group for each w; per class for w = 1.5, or the only point; then what is absent, and notes."""
     points = result["points"]
     if not points:
         return "no points yet"
     k = max(result["protocol"]["ks"], default=5)
     names = [f"{name}_k{k}" if name in ("precision", "recall", "density", "coverage") else name for name in _SHOWN]
-    names = [name for name in (*names, *_SHOWN_LAST) if any(_value(point["figures"], name) is not None for point in points)]
+    names = [
+        name for name in (*names, *_SHOWN_LAST) if any(_value(point["figures"], name) is not None for point in points)
+    ]
     main = next((point for point in points if point["w"] == 1.5), points[0])
     grid = [["", "w", "train", "images", *names]]
     for point in points:
@@ -26,10 +28,13 @@ def summary(result: Result) -> str:
         if point is main:
             rows += [(part["name"], part["train_count"], part) for part in point["classes"]]
         grid += [_row(title, point["w"], count, part["figures"], names) for title, count, part in rows]
-    absent = {
-        f"{name}: {figure['reason']}" for name, figure in main["figures"].items() if figure["value"] is None
-    }
-    lines = [*align(grid), "", *(f"absent: {line}" for line in sorted(absent)), *(f"note: {n}" for n in result["notes"])]
+    absent = {f"{name}: {figure['reason']}" for name, figure in main["figures"].items() if figure["value"] is None}
+    lines = [
+        *align(grid),
+        "",
+        *(f"absent: {line}" for line in sorted(absent)),
+        *(f"note: {n}" for n in result["notes"]),
+    ]
     return "\n".join(lines)
 
 

@@ -129,7 +129,9 @@ def extract(
     """
     _check_images(images, extractor)
     parts = []
-    with tqdm(total=images.shape[0], desc=extractor.name, unit=" images", disable=None if progress else True, leave=False) as bar:
+    with tqdm(
+        total=images.shape[0], desc=extractor.name, unit=" images", disable=None if progress else True, leave=False
+    ) as bar:
         for chunk in chunks(images, batch_size):
             parts.append(extractor(torch.from_numpy(chunk)).cpu().numpy())
             bar.update(len(chunk))
@@ -150,7 +152,7 @@ def extract_cached(
     progress: bool = False,
     cache: Path | None = None,
 ) -> Float[np.ndarray, "n d"]:
-    """`extract`, computed once: the same pixels through the same network are read back from `cache` (default: `cache_folder()`)."""
+    """`extract`, done once: the same pixels through the same network are read back from `cache` (`cache_folder()`)."""
     key = "|".join([pixels_sha256(images), extractor.name, extractor.sha256, extractor.resize])
     path = (cache or cache_folder()) / "features" / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
     if path.is_file():

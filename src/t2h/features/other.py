@@ -32,7 +32,9 @@ class CallableFeatures:
     resize = "its own"
     image_shape: tuple[int, int, int] | None = None
 
-    def __init__(self, function: Callable[[Tensor], Tensor], name: str, sha256: str, device: torch.device | str) -> None:
+    def __init__(
+        self, function: Callable[[Tensor], Tensor], name: str, sha256: str, device: torch.device | str
+    ) -> None:
         self.function, self.name, self.sha256, self.device = function, name, sha256, device
         self.dim = int(getattr(function, "dim", 0))
 
@@ -52,7 +54,7 @@ class CallableFeatures:
 
 
 def load_callable(spec: str, device: torch.device | str = "cpu") -> FeatureExtractor:
-    """`package.module:callable`. A `FeatureExtractor` is taken as it is; modules of the working directory are found too.
+    """`package.module:callable`. A `FeatureExtractor` is taken as it is; modules may lie in the working directory.
 
     Raises:
         UserError: if there is no such module or callable.
@@ -81,7 +83,7 @@ def _import(name: str, spec: str) -> ModuleType:
 
 
 class TransformersFeatures:
-    """The pooled output of a vision model of transformers (ViT, DINOv2, CLIP's image tower, ...) as a `FeatureExtractor`.
+    """The pooled output of a vision model of transformers (ViT, DINOv2, CLIP's images) as a `FeatureExtractor`.
 
     Args:
         source: a folder, or a name on the Hub.
@@ -107,7 +109,9 @@ class TransformersFeatures:
             raise UserError(f"features hf:{source}: {str(error).splitlines()[0]}{hint}") from error
         model = getattr(model, "vision_model", model)
         if not hasattr(model.config, "image_size"):
-            raise UserError(f"features hf:{source}: {type(model).__name__} says no image_size; a vision model is needed.")
+            raise UserError(
+                f"features hf:{source}: {type(model).__name__} says no image_size; a vision model is needed."
+            )
         size = model.config.image_size
         self.size: tuple[int, int] = (size, size) if isinstance(size, int) else (size[0], size[1])
         self.model, self.device = model.to(device).eval().requires_grad_(False), device

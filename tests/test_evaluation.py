@@ -1,0 +1,486 @@
+"""Evaluation from images to result files: right figures in the right places, honest absences, resuming, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import Float
+from PIL import Image
+from scipy import linalg
+from torch import Tensor
+
+from t2h.cli import main
+from t2h.data import ImageTable, load_images, long_tail_indices
+from t2h.errors import UserError
+from t2h.evaluation import (
+    FigureOptions,
+    Judge,
+    Provenance,
+    Reference,
+    Setting,
+    evaluate_arrays,
+    label_kind,
+    load_reference,
+    make_reference,
+    make_result,
+    read_result,
+    save_reference,
+)
+from t2h.evaluation import curve as curve_module
+from t2h.evaluation.curve import evaluate_stored
+from t2h.evaluation.nearest import nearest_examples
+from t2h.evaluation.point import group_classes
+from t2h.evaluation.samples import read_samples
+from t2h.features.base import Pixels, unit_range
+from t2h.features.classifier import ClassifierConfig, train_classifier
+from t2h.metrics.fid import frechet_distance
+
+QUICK = FigureOptions(prd_runs=1, kid_subsets=5, resamples=10)
+
+
+class Patches:
+    """Means of 2x2 patches: features that a test can compute on its own."""
+
+    name, sha256, dim, resize = "patches", "0" * 64, 16, "none"
+    image_shape: tuple[int, int, int] | None = None
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def __call__(self, images: Pixels) -> Float[Tensor, "n d"]:
+        self.seen += len(images)
+        return torch.nn.functional.avg_pool2d(unit_range(images, "cpu"), 2).flatten(1)
+
+    def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"] | None:
+        return None
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageTable:
+    table = load_images("digits", split="all")
+    return replace(table, images=np.asarray(table.images))
+
+
+@pytest.fixture(scope="module")
+def rows(digits: ImageTable) -> np.ndarray:
+    return long_tail_indices(digits.labels, 0.1)
+
+
+@pytest.fixture(scope="module")
+def reference(digits: ImageTable, rows: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    return make_reference(digits, Patches(), rows, cache=tmp_path_factory.mktemp("cache"))
+
+
+def drawn(digits: ImageTable, per_class: int = 30, noise: int = 30, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of a model that is not bad: real digits with noise, class by class."""
+    rng = np.random.default_rng(seed)
+    index = np.concatenate([rng.choice(np.flatnonzero(digits.labels == k), per_class) for k in range(10)])
+    images = np.asarray(digits.images)[index].astype(int)
+    noisy = np.clip(images + rng.integers(-noise, noise + 1, images.shape), 0, 255).astype(np.uint8)
+    return noisy, digits.labels[index]
+
+
+def point_of(
+    images: np.ndarray, labels: np.ndarray | None, reference: Reference, tmp_path: Path, **options: Any
+) -> Any:
+    extractor = Patches()
+    judge = Judge(reference, extractor, replace(QUICK, **options))
+    return evaluate_arrays(images, labels, reference, extractor, judge=judge, setting=Setting(1.5), cache=tmp_path)
+
+
+def plain_fid(a: np.ndarray, b: np.ndarray) -> float:
+    root = linalg.sqrtm(np.cov(a.T) @ np.cov(b.T)).real
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root))
+
+
+def test_fid_of_everything_of_groups_and_of_classes(
+    digits: ImageTable, rows: np.ndarray, reference: Reference, tmp_path: Path
+) -> None:
+    images, labels = drawn(digits)
+    point = point_of(images, labels, reference, tmp_path, figures=("fid",))
+    real, fake = (Patches()(torch.from_numpy(x)).double().numpy() for x in (np.asarray(digits.images), images))
+    assert point["figures"]["fid"]["value"] == pytest.approx(plain_fid(real, fake), rel=1e-3)
+    order = np.argsort(-np.bincount(digits.labels[rows]), kind="stable")
+    for name, part in {"head": order[:3], "medium": order[3:6], "tail": order[6:]}.items():
+        assert point["groups"][name]["classes"] == part.tolist()
+        expected = plain_fid(real[np.isin(digits.labels, part)], fake[np.isin(labels, part)])
+        assert point["groups"][name]["figures"]["fid"]["value"] == pytest.approx(expected, rel=1e-3)
+    for k in (0, 9):
+        figure = point["classes"][k]["figures"]["fid"]
+        expected = plain_fid(real[digits.labels == k], fake[labels == k])
+        assert figure["value"] == pytest.approx(expected, rel=1e-3)
+        assert (figure["n"], figure["n_reference"]) == (30, int((digits.labels == k).sum()))
+    assert (point["w"], point["guidance_scale"], point["num_images"]) == (1.5, 2.5, 300)
+
+
+def test_the_reference_itself_is_perfect(digits: ImageTable, reference: Reference, tmp_path: Path) -> None:
+    point = point_of(np.asarray(digits.images), digits.labels, reference, tmp_path)
+    for part in (point, point["groups"]["tail"], point["classes"][9]):
+        figures = part["figures"]
+        assert figures["fid"]["value"] == pytest.approx(0, abs=1e-6)
+        assert figures["kid"]["value"] < 1e-3
+        assert figures["precision_k3"]["value"] == figures["recall_k5"]["value"] == 1
+        assert figures["diversity"]["value"] == figures["diversity_real"]["value"]
+
+
+def test_memorisation_tells_training_images_from_unseen_ones(
+    digits: ImageTable, rows: np.ndarray, reference: Reference, tmp_path: Path
+) -> None:
+    unseen = np.setdiff1d(np.arange(len(digits)), rows)
+    copies, honest = (
+        point_of(np.asarray(digits.images)[r], digits.labels[r], reference, tmp_path, figures=("memorisation",))
+        for r in (rows, unseen)
+    )
+    for part in (
+        lambda p: p["figures"],
+        lambda p: p["groups"]["tail"]["figures"],
+        lambda p: p["classes"][9]["figures"],
+    ):
+        assert part(copies)["memorisation"]["value"] == 1
+        assert part(honest)["memorisation"]["value"] < 0.12
+    head = copies["classes"][int(np.bincount(digits.labels[rows]).argmax())]["figures"]["memorisation"]
+    assert head["value"] is None
+    assert "at least 20 are needed" in head["reason"]
+
+
+def test_shuffled_labels_show_in_the_classes_and_not_in_the_whole(
+    digits: ImageTable, reference: Reference, tmp_path: Path
+) -> None:
+    images, labels = drawn(digits)
+    right = point_of(images, labels, reference, tmp_path, figures=("fid",))
+    wrong = point_of(images, np.random.default_rng(0).permutation(labels), reference, tmp_path, figures=("fid",))
+    assert wrong["figures"]["fid"]["value"] == right["figures"]["fid"]["value"]
+    for a, b in zip(right["classes"], wrong["classes"], strict=True):
+        assert b["figures"]["fid"]["value"] > 2 * a["figures"]["fid"]["value"]
+
+
+def test_a_class_with_one_or_no_image_has_reasons_instead_of_figures(
+    digits: ImageTable, reference: Reference, tmp_path: Path
+) -> None:
+    images, labels = drawn(digits)
+    keep = np.concatenate([np.flatnonzero(labels < 8), np.flatnonzero(labels == 8)[:1]])
+    point = point_of(images[keep], labels[keep], reference, tmp_path)
+    for k, text in ((8, "1 generated image;"), (9, "no generated images")):
+        figures = point["classes"][k]["figures"]
+        assert figures["fid"] == {"value": None, "reason": figures["fid"]["reason"]}
+        assert text in figures["fid"]["reason"]
+        assert all(
+            f["value"] is None for name, f in figures.items() if name not in ("memorisation", "prd_f8", "prd_f1_8")
+        )
+    assert point["figures"]["fid"]["value"] > 0
+    json.dumps(point, allow_nan=False)
+
+
+def test_without_labels_there_are_overall_figures_only(
+    digits: ImageTable, reference: Reference, tmp_path: Path
+) -> None:
+    point = point_of(drawn(digits)[0], None, reference, tmp_path)
+    assert point["classes"] == []
+    assert point["groups"] == {}
+    assert point["figures"]["precision_k3"]["value"] > 0
+    assert point["figures"]["diversity"]["reason"] == "the samples have no labels."
+
+
+def test_accuracy_comes_from_the_classifier_that_the_reference_carries(digits: ImageTable, tmp_path: Path) -> None:
+    classifier = train_classifier(digits.images, digits.labels, 10, ClassifierConfig(epochs=8))
+    save_reference(make_reference(digits, classifier, cache=tmp_path), tmp_path / "ref.safetensors")
+    reference = load_reference(tmp_path / "ref.safetensors")
+    extractor = reference.extractor()
+    assert extractor is not None
+    assert extractor.sha256 == classifier.sha256
+    images, labels = drawn(digits, noise=0)
+    judge = Judge(reference, extractor, replace(QUICK, figures=("accuracy", "is")))
+    counts = np.arange(100, 0, -10)
+    point = evaluate_arrays(
+        images, np.where(labels == 9, 8, labels), reference, extractor, counts, judge=judge, cache=tmp_path
+    )
+    accuracy = point["figures"]["accuracy"]
+    low, high = accuracy["interval"]
+    assert low <= accuracy["value"] <= high
+    assert 0.8 < accuracy["value"] < 0.92
+    assert point["classes"][8]["figures"]["accuracy"]["value"] == pytest.approx(0.5, abs=0.06)
+    assert point["classes"][9]["figures"]["accuracy"]["reason"] == "no generated images."
+    assert "is" not in point["classes"][0]["figures"]
+    assert "use --features inception" in point["figures"]["is"]["reason"]
+
+
+def test_groups_by_thirds_and_by_shots() -> None:
+    groups = group_classes(np.array([5, 500, 50, 19, 20, 101, 100]))
+    assert groups["head"] == (1, 5)
+    assert groups["medium"] == (6, 2)
+    assert groups["tail"] == (4, 3, 0)
+    assert groups["many"] == (1, 5)
+    assert groups["medium-shot"] == (6, 2, 4)
+    assert groups["few"] == (3, 0)
+    assert set(group_classes(np.array([30, 40, 50]))) == {"head", "medium", "tail"}
+
+
+def test_a_reference_file_round_trips(reference: Reference, digits: ImageTable, tmp_path: Path) -> None:
+    save_reference(reference, tmp_path / "a.safetensors")
+    again = load_reference(tmp_path / "a.safetensors")
+    for name in ("features", "labels", "train_rows"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(reference, name))
+    np.testing.assert_array_equal(again.statistics.covariance, reference.statistics.covariance)
+    for name in ("name", "split", "seen_by", "image_shape", "class_names", "sha256", "class_counts", "train_counts"):
+        assert getattr(again, name) == getattr(reference, name)
+    assert again.held_out is None
+    assert again.statistics.n == len(digits)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_statistics_of_other_projects(reference: Reference, digits: ImageTable, tmp_path: Path, upper: bool) -> None:
+    statistics = reference.statistics
+    if upper:
+        triangle = statistics.covariance[np.triu_indices(16)].astype(np.float32)
+        np.savez(
+            tmp_path / "s.npz", mu=statistics.mean.astype(np.float32), sigma_upper=triangle, n=np.array(statistics.n)
+        )
+    else:
+        save_reference(reference, tmp_path / "s.npz")
+    foreign = load_reference(tmp_path / "s.npz")
+    assert foreign.statistics.n == statistics.n
+    assert frechet_distance(foreign.statistics, statistics) < 1e-5
+    images, labels = drawn(digits)
+    whole, only = (point_of(images, labels, r, tmp_path, figures=("fid", "kid")) for r in (reference, foreign))
+    assert only["figures"]["fid"]["value"] == pytest.approx(whole["figures"]["fid"]["value"], rel=1e-3)
+    assert "statistics only" in only["figures"]["kid"]["reason"]
+    assert only["classes"] == []
+    assert only["groups"] == {}
+
+
+@pytest.mark.slow
+def test_cifar10_train_against_test_is_the_known_figure() -> None:
+    if "T2H_FID_STATISTICS" not in os.environ:
+        pytest.skip("set T2H_FID_STATISTICS to the folder with fid_cifar10_train.npz and fid_cifar10_test.npz")
+    folder = Path(os.environ["T2H_FID_STATISTICS"])
+    train, test = (load_reference(folder / f"fid_cifar10_{split}.npz") for split in ("train", "test"))
+    assert (train.statistics.n, test.statistics.n) == (50_000, 10_000)
+    assert frechet_distance(train.statistics, test.statistics) == pytest.approx(3.152, abs=0.005)
+
+
+# --- bad input: one line each ---
+
+
+def test_samples_that_do_not_suit_the_reference(digits: ImageTable, reference: Reference, tmp_path: Path) -> None:
+    images, labels = drawn(digits)
+    small = np.repeat(np.repeat(images, 2, 2), 2, 3)
+    for bad, message in (
+        ((small, labels), "samples are grey of 16x16 pixels, the reference grey of 8x8"),
+        ((np.repeat(images, 3, 1), labels), "samples are RGB of 8x8 pixels, the reference grey"),
+        ((images, labels + 1), r"sample labels run from 1 to 10; the reference digits has the classes 0 \.\.\. 9"),
+        ((images, labels[1:]), "300 sample images but 299 labels"),
+    ):
+        with pytest.raises(UserError, match=message):
+            point_of(*bad, reference, tmp_path)
+    other = Patches()
+    other.sha256 = "1" * 64
+    with pytest.raises(UserError, match=r"seen by patches .weights 00000000.*samples by patches .weights 11111111"):
+        evaluate_arrays(images, labels, reference, other, cache=tmp_path)
+    with pytest.raises(UserError, match="9 training counts, but the reference digits has 10"):
+        evaluate_arrays(images, labels, reference, Patches(), np.ones(9, np.int64), cache=tmp_path)
+
+
+def test_references_that_are_none(tmp_path: Path, reference: Reference) -> None:
+    save_reference(reference, tmp_path / "whole.safetensors")
+    data = (tmp_path / "whole.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(data[: len(data) // 2])
+    (tmp_path / "text.npz").write_text("no")
+    np.savez(tmp_path / "images.npz", images=np.zeros(3))
+    np.savez(tmp_path / "nan.npz", mu=np.full(2, np.nan), sigma=np.eye(2))
+    for name, message in (
+        ("missing.safetensors", "there is no reference file"),
+        ("cut.safetensors", "damaged or no reference file"),
+        ("text.npz", "damaged or no reference file"),
+        ("images.npz", "holds images; `mu` and `sigma`"),
+        ("nan.npz", "NaN or infinite"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_reference(tmp_path / name)
+    with pytest.raises(UserError, match=r"ends in \.safetensors"):
+        save_reference(reference, tmp_path / "a.txt")
+
+
+def write_folder(path: Path, images: np.ndarray, labels: np.ndarray, names: dict[int, str]) -> None:
+    for i, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+        (path / names[label]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0]).save(path / names[label] / f"{i:05d}.png")
+
+
+def test_samples_from_folders_and_files(digits: ImageTable, tmp_path: Path) -> None:
+    images, labels = drawn(digits, 2)
+    write_folder(tmp_path / "by_index", images[2:], labels[2:], {k: f"{k}_digit" for k in range(10)})
+    write_folder(tmp_path / "by_name", images[2:], labels[2:], {k: "abcdefghij"[k] for k in range(10)})
+    np.savez(tmp_path / "x.npz", images=images[2:].transpose(0, 2, 3, 1), labels=labels[2:])
+    names = tuple("abcdefghij")
+    for path in (tmp_path / "by_index", tmp_path / "by_name", tmp_path / "x.npz"):
+        found = read_samples(path, names)
+        np.testing.assert_array_equal(found.images[np.arange(18)], images[2:])
+        np.testing.assert_array_equal(
+            found.labels, labels[2:]
+        )  # class 0 has no folder, and the others keep their index
+        assert (found.source.sampler, found.w, found.source.image_path) == (None, None, "8-bit")
+        assert found.source.labels == "random"
+    flat = read_samples(tmp_path / "by_name" / "b", names)
+    assert flat.labels is None
+    assert flat.source.labels == "none"
+    np.savez(tmp_path / "float.npz", images=images.astype(np.float64) / 255)
+    assert read_samples(tmp_path / "float.npz", names).source.image_path == "float"
+
+
+def test_samples_that_are_none(digits: ImageTable, tmp_path: Path) -> None:
+    images, labels = drawn(digits, 1)
+    write_folder(tmp_path / "cats", images[:2], labels[:2], {0: "cat", 1: "dog"})
+    (tmp_path / "empty").mkdir()
+    np.savez(tmp_path / "nan.npz", images=np.full((2, 8, 8, 1), np.nan))
+    np.savez(tmp_path / "none.npz", labels=labels)
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04")
+    np.savez(tmp_path / "other.npz", images=images, labels=labels, class_names=np.array(list("abcdefghij")))
+    for name, message in (
+        ("missing", "no folder of samples, no .npz and no run"),
+        ("empty", "no images in it"),
+        ("cats", "cat: no class of the reference .0, 1, 2 ... .10.. has this name or index"),
+        ("nan.npz", "float images run from nan to nan"),
+        ("none.npz", "`images` .N, H, W, C. is needed; it is not there"),
+        ("cut.npz", "damaged, or no .npz"),
+        ("other.npz", "samples have the classes a, b, c ... .10., the reference 0, 1, 2"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read_samples(tmp_path / name, tuple("0123456789"))
+
+
+# --- results ---
+
+
+def stored(folder: Path, digits: ImageTable, w: float, seed: int = 0) -> Path:
+    images, labels = drawn(digits, noise=int(60 - 20 * w), seed=seed)
+    facts = {"w": w, "method": "noise", "scheduler": "ddim", "steps": 100, "seed": 0, "weights_sha256": "ab" * 32}
+    path = folder / f"w{w:g}.npz"
+    np.savez(path, images=images.transpose(0, 2, 3, 1), labels=labels, protocol=np.asarray(json.dumps(facts)))
+    return path
+
+
+def test_a_curve_is_one_result_and_resumes(
+    digits: ImageTable, reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("T2H_CACHE", str(tmp_path / "cache"))
+    paths, out, extractor = [stored(tmp_path, digits, w) for w in (1.5, 0.0)], tmp_path / "out.json", Patches()
+    judge = Judge(reference, extractor, replace(QUICK, figures=("fid", "manifold")))
+    real = curve_module.evaluate_arrays
+    judged: list[float] = []
+
+    def breaking(*args: Any) -> Any:
+        judged.append(args[5].w)
+        if len(judged) == 2:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(curve_module, "evaluate_arrays", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_stored(paths, judge, out, progress=False)
+    assert [point["w"] for point in read_result(out)["points"]] == [1.5]
+    result = evaluate_stored(paths, judge, out, progress=False)
+    assert judged == [1.5, 0.0, 0.0]
+    assert [point["w"] for point in result["points"]] == [0.0, 1.5]
+    assert read_result(out)["points"] == result["points"]
+    assert result["points"][0]["figures"]["fid"]["value"] > result["points"][1]["figures"]["fid"]["value"]
+    evaluate_stored(paths, judge, out, progress=False)
+    assert len(judged) == 3
+    stored(tmp_path, digits, 0.0, seed=1)  # other samples under the same name are judged anew
+    evaluate_stored(paths, judge, out, progress=False)
+    assert judged[3:] == [0.0]
+    with pytest.raises(UserError, match=r"measured otherwise \(ks\); remove it"):
+        evaluate_stored(paths, Judge(reference, extractor, replace(QUICK, ks=(3,))), out, progress=False)
+    with pytest.raises(UserError, match=r"same .or no. w"):
+        evaluate_stored([paths[0], paths[0]], judge, out, progress=False)
+
+
+def test_a_result_carries_the_protocol_and_its_deviations(reference: Reference) -> None:
+    source = Provenance(
+        "x", "t2h", 100, "ab" * 32, {"label_dropout": 0.1}, 0, range(100, 0, -10), None, "random", "float"
+    )
+    point = {"w": 0.5, "num_images": 300, "figures": {}, "groups": {}, "classes": []}
+    result = make_result(source, reference, Patches(), [point], FigureOptions())
+    protocol = result["protocol"]
+    assert protocol["reference"]["sha256"] == reference.sha256
+    assert protocol["reference"]["num_images"] == 1797
+    assert protocol["features"] == {"name": "patches", "sha256": "0" * 64, "resize": "none", "dim": 16}
+    notes = " | ".join(result["notes"])
+    for text in (
+        "300 images instead of 50,000",
+        "split all, not the balanced training set",
+        "features of patches, not of the FID Inception",
+        "judged as float",
+        "labels drawn at random",
+        "sampler is not known",
+        "trained on other class counts",
+        "w = 1.5",
+    ):
+        assert text in notes
+    assert result["data"]["class_counts"] == list(range(100, 0, -10))
+    json.dumps(result, allow_nan=False)
+
+
+def test_a_result_by_the_protocol_has_no_notes(reference: Reference) -> None:
+    extractor = Patches()
+    extractor.name, extractor.resize = "inception-tf-2015-12-05-pool3", "bilinear-half-pixel"
+    sampler = {"scheduler": "ddim", "steps": 100, "seed": 5, "clipping": "final"}
+    source = Provenance("x", class_counts=reference.train_counts, sampler=sampler)
+    point = {"w": 1.5, "num_images": 50_000, "figures": {}, "groups": {}, "classes": []}
+    balanced = replace(reference, split="train")
+    assert make_result(source, balanced, extractor, [point])["notes"] == []
+
+
+def test_label_kinds() -> None:
+    assert label_kind(None, 2) == "none"
+    assert label_kind(np.array([0, 1, 0, 1]), 2) == "exact"
+    assert label_kind(np.array([0, 1, 0, 1]), 3) == label_kind(np.array([0, 1, 1]), 2) == "random"
+
+
+def test_no_result(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"format": "else"}')
+    (tmp_path / "b.json").write_text('{"format": ')
+    for name, message in (("a", "no result file of"), ("b", "or a damaged one"), ("c", "there is no result file")):
+        with pytest.raises(UserError, match=message):
+            read_result(tmp_path / f"{name}.json")
+
+
+def test_the_rarest_classes_beside_their_nearest_training_images(digits: ImageTable, rows: np.ndarray) -> None:
+    images, labels = np.asarray(digits.images)[rows], digits.labels[rows]
+    found = nearest_examples((images, labels), (images, labels), Patches(), num_classes=2, per_class=3)
+    rarest = np.argsort(np.bincount(labels), kind="stable")[:2]
+    assert [example["class"] for example in found] == np.repeat(rarest, 3).tolist()
+    assert all(example["distance"] == 0 and example["png"] == example["nearest_png"] for example in found)
+
+
+def test_the_commands(digits: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("T2H_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "patches_features.py").write_text(
+        "import torch\ndef patches(x):\n    return torch.nn.functional.avg_pool2d(x, 2).flatten(1)\n"
+    )
+    features = "patches_features:patches"
+    line = ["reference", "--data", "digits", "--split", "all", "--features", features, "--imbalance", "0.1"]
+    assert main([*line, "--out", "ref.safetensors"]) == 0
+    assert "1,797 images of 10 classes" in capsys.readouterr().out
+    stored(tmp_path, digits, 1.5)
+    assert main(["evaluate", "w1.5.npz", "--reference", "ref.safetensors", "--figures", "fid", "memorisation"]) == 0
+    shown = capsys.readouterr().out
+    assert "tail" in shown
+    assert "note: 300 images instead of 50,000" in shown
+    assert "w1.5.json" in shown
+    assert main(["compare", "w1.5.json", "w1.5.json", "--format", "markdown"]) == 0
+    assert "| noise | 1.5 | 300 |" in capsys.readouterr().out
+    assert main(["evaluate", "nowhere", "--reference", "ref.safetensors"]) == 2
+    assert main(["evaluate", "w1.5.npz", "--reference", "ref.safetensors", "--figures", "fit"]) == 2
+    error = capsys.readouterr().err
+    assert "nowhere does not exist" in error
+    assert "did you mean 'fid'" in error
+    assert error.count("\n") == 2

@@ -1,0 +1,142 @@
+"""Features by name, from any callable and any transformers vision model, and the loop that runs and caches them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from t2h.errors import UserError
+from t2h.features import FeatureExtractor, extract, extract_cached, load_extractor
+from t2h.features.base import pixels_sha256, state_sha256
+
+MODULE = """
+import torch
+
+def means(images):
+    calls.append(len(images))
+    return images.mean((2, 3))
+
+def wrong(images):
+    return images
+
+def nan(images):
+    return images.mean((2, 3)) / (images.mean() - images.mean())
+
+calls = []
+net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(3))
+"""
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (10, 3, 6, 6)).astype(np.uint8)
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "own_features.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_features", raising=False)
+    return "own_features"
+
+
+def test_a_callable_of_ones_own(own: str, images: np.ndarray) -> None:
+    extractor = load_extractor(f"{own}:means")
+    assert isinstance(extractor, FeatureExtractor)
+    features = extract(images, extractor, batch_size=4)
+    np.testing.assert_allclose(features, images.mean((2, 3)) / 255, atol=1e-6)
+    assert extractor.dim == 3
+    assert extractor.name == "own_features:means"
+    assert len(extractor.sha256) == 64
+
+
+def test_features_are_computed_once_and_kept_by_content(own: str, images: np.ndarray, tmp_path: Path) -> None:
+    extractor = load_extractor(f"{own}:means")
+    calls = sys.modules[own].calls
+    first = extract_cached(images, extractor, cache=tmp_path)
+    assert calls == [10]
+    np.testing.assert_array_equal(extract_cached(images.copy(), extractor, cache=tmp_path), first)
+    assert calls == [10]
+    changed = images.copy()
+    changed[3, 0, 0, 0] ^= 1
+    extract_cached(changed, extractor, cache=tmp_path)
+    extract_cached(images[::-1], extractor, cache=tmp_path)
+    assert calls == [10, 10, 10]
+
+
+def test_a_lazy_reader_has_the_same_key_as_its_array(images: np.ndarray) -> None:
+    class Lazy:
+        shape = images.shape
+
+        def __getitem__(self, index: np.ndarray) -> np.ndarray:
+            return images[index]
+
+    assert pixels_sha256(Lazy()) == pixels_sha256(images)
+    assert pixels_sha256(images) != pixels_sha256(images.reshape(10, 3, 4, 9))
+
+
+def test_the_hash_of_weights_sees_names_shapes_and_values() -> None:
+    state = {"a": torch.arange(4.0), "b": torch.zeros(2)}
+    assert state_sha256(state) == state_sha256({"b": torch.zeros(2), "a": torch.arange(4.0)})
+    others = [{"a": torch.arange(4.0).reshape(2, 2), "b": state["b"]}, {"a": state["a"], "c": state["b"]}]
+    assert len({state_sha256(s) for s in [state, *others]}) == 3
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("own_features:wrong", r"returned \(10, 3, 6, 6\) for 10 images; a tensor \(N, D\)"),
+        ("own_features:nan", r"10 of 10 images have NaN or infinite features.*the first: image 0"),
+    ],
+)
+def test_bad_features(own: str, spec: str, message: str, images: np.ndarray) -> None:
+    with pytest.raises(UserError, match=message):
+        extract(images, load_extractor(spec))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("inceptio", "unknown feature network 'inceptio'; did you mean 'inception'"),
+        ("classifier", "come with the reference"),
+        ("no_such_module:f", "No module named 'no_such_module'"),
+        ("math:no_such_function", "math has no callable 'no_such_function'"),
+        ("hf:/no/such/folder", "features hf:/no/such/folder"),
+    ],
+)
+def test_bad_names(spec: str, message: str) -> None:
+    if spec.startswith("hf:"):
+        pytest.importorskip("transformers")
+    with pytest.raises(UserError, match=message):
+        load_extractor(spec)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4, 4), (2, 4, 4, 3), (2, 3, 4)])
+def test_bad_images(own: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"no image to judge|is needed"):
+        extract(np.zeros(shape, np.uint8), load_extractor(f"{own}:means"))
+
+
+def test_a_transformers_vision_model(tmp_path: Path, images: np.ndarray) -> None:
+    transformers = pytest.importorskip("transformers")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = transformers.ViTConfig(
+            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=8, patch_size=4
+        )
+        model = transformers.ViTModel(config).eval()
+    model.save_pretrained(tmp_path / "vit")
+    extractor = load_extractor(f"hf:{tmp_path / 'vit'}")
+    features = extract(images, extractor)
+    assert features.shape == (10, 16)
+    x = torch.nn.functional.interpolate(
+        torch.from_numpy(images).float() / 255, (8, 8), mode="bicubic", antialias=True
+    ).clamp(0, 1)
+    with torch.no_grad():
+        expected: Tensor = model((x - 0.5) / 0.5).pooler_output
+    np.testing.assert_allclose(features, expected.numpy(), atol=1e-5)
