@@ -92,7 +92,9 @@ def test_memorisation_is_one_for_training_images_and_small_for_unseen_ones(judge
     assert judged["as they are"]["figures"]["memorisation"]["value"] < 0.1
 
 
-def test_what_the_inception_cannot_say_is_absent_with_its_reason(judged: dict[str, Any], extractor: InceptionFeatures) -> None:
+def test_what_the_inception_cannot_say_is_absent_with_its_reason(
+    judged: dict[str, Any], extractor: InceptionFeatures
+) -> None:
     figures = judged["as they are"]["figures"]
     assert "knows nothing of these classes" in figures["accuracy"]["reason"]
     assert (figures["is"]["value"] is None) == (extractor.classifier is None)
