@@ -26,11 +26,11 @@ class Args:
     """Folder of everything that is made."""
     imbalance: float = 0.05
     """Smallest class over largest class."""
-    steps: int = 1_000
+    steps: int = 1_200
     """Optimisation steps of each method, of 128 images."""
     w: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
     """Guidance weights of the curve."""
-    per_class: int = 100
+    per_class: int = 50
     """Samples of each class at each w."""
     seed: int = 0
     """Of both runs."""
