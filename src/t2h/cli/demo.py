@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
     _run(
         [
             f"evaluate {_quote(run)} --reference {_quote(reference)} --w {weights} --per-class {args.per_class} "
-            f"--steps 25 --name {method}"
+            f"--steps 25 --figures fid kid manifold diversity memorisation accuracy --name {method}"
             for method, run in runs.items()
         ]
     )
