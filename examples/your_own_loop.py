@@ -2,8 +2,8 @@
 
     python examples/your_own_loop.py
 
-T2H needs the class counts and the noise schedule, and any denoiser that is called as denoiser(xt, t, class_labels). Here
-that is a toy of two layers; a DiT or a latent model is used in the same way.
+T2H needs the class counts, the noise schedule and any denoiser that is called as denoiser(xt, t, class_labels). Here
+that is a toy; a DiT or a latent model is used in the same way.
 """
 
 from __future__ import annotations
