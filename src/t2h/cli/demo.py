@@ -26,7 +26,7 @@ class Args:
     """Folder of everything that is made."""
     imbalance: float = 0.05
     """Smallest class over largest class."""
-    steps: int = 1_200
+    steps: int = 1_000
     """Optimisation steps of each method, of 128 images."""
     w: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
     """Guidance weights of the curve."""
