@@ -19,3 +19,10 @@ def unknown_name(kind: str, given: object, allowed: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return UserError(f"unknown {kind} {given!r}{hint} Allowed: {', '.join(names)}.")
+
+
+def one_line(error: Exception) -> str:
+    """An error as a user should read it: the system's own are turned into "file: what is wrong"."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror.lower()}; check that the place exists, may be written, and has room."
+    return str(error)

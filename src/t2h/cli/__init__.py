@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError, one_line, unknown_name
 from t2h.version import __version__
 
 VERBS = {
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, OSError) as error:
         if os.environ.get("T2H_TRACEBACK"):
             raise
-        print(f"t2h: {error}", file=sys.stderr)
+        print(f"t2h: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("t2h: interrupted", file=sys.stderr)

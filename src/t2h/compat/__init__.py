@@ -13,7 +13,7 @@ from pathlib import Path
 
 from t2h.compat.flags import Flag, Flags, help_text, notices, parse_flags
 from t2h.compat.tables import DDPM_GEN, MAIN
-from t2h.errors import UserError
+from t2h.errors import UserError, one_line
 
 __all__ = ["ddpm_gen_py", "main_py"]
 
@@ -42,7 +42,7 @@ def _run(script: str, what: str, table: tuple[Flag, ...], argv: Sequence[str], c
     except (UserError, OSError) as error:
         if os.environ.get("T2H_TRACEBACK"):
             raise
-        print(f"{script}: {error}", file=sys.stderr)
+        print(f"{script}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{script}: interrupted", file=sys.stderr)

@@ -49,7 +49,7 @@ class LearningConfig:
     batch_size: int = 128
     """Images a step, over all processes and accumulated parts together."""
     accumulate: int = 1
-    """Split each process's part of a batch into this many passes, to save memory."""
+    """Split each process's part of a batch into this many passes, to save memory. T2H's references are one part."""
     lr: float = 2e-4
     """Learning rate of Adam."""
     warmup_steps: int = 5_000

@@ -1,0 +1,90 @@
+"""The command line: one clear line for a user's mistake, a traceback for ours."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from t2h.cli import main
+from t2h.version import __version__
+
+
+def test_version_and_overview(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+    assert main([]) == 0
+    assert "usage: t2h VERB" in capsys.readouterr().out
+
+
+def test_python_m_t2h():
+    ran = subprocess.run([sys.executable, "-m", "t2h", "tarin"], capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("t2h: unknown verb 'tarin'; did you mean 'train'?")
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["train", "--data", "nowhere/photos"], "nowhere/photos: no such file or directory"),
+        (["train", "--imbalance", "0"], "in (0, 1]"),
+        (["train", "--imbalance", "20"], "give 0.05"),
+        (["train", "--preset", "cifar10lt-t2h"], "did you mean 'cifar10-lt-t2h'"),
+        (["train", "--preset=cifar10-lt-t2h", "--root", "nowhere"], "--download"),
+        (["train", "--image-size", "10", "--network", "small"], "--image-size 8"),
+        (["train", "--objective", "t2h+stf"], "do not combine"),
+        (["train", "--objective", "nothing:Here"], "nothing"),
+        (["train", "--network", "missing.json"], "missing.json: no such file or directory"),
+        (["sample", "nowhere"], "nowhere does not exist"),
+        (["evaluate", "nowhere", "--reference", "x"], "nowhere does not exist"),
+        (["report", "nowhere", "--out", "x.html"], "nowhere does not exist"),
+        (["compare", "nowhere.json"], "no result file nowhere.json"),
+        (["convert", "official", "nowhere.pt", "out"], "no file nowhere.pt"),
+        (["reference", "--out", "x.foo"], "ends in .safetensors or .npz"),
+    ],
+)
+def test_mistakes_get_one_line_and_leave_nothing(argv, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.startswith("t2h: ")
+    assert "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert main(["train", "--steps", "1", "--out", str(tmp_path / "file" / "run")]) == 2
+    assert "not a directory; check that the place exists" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_defect_of_ours_keeps_its_traceback(monkeypatch):
+    import t2h.cli.sample
+
+    def broken(_argv: list[str]) -> int:
+        raise KeyError("ours")
+
+    monkeypatch.setattr(t2h.cli.sample, "main", broken)
+    with pytest.raises(KeyError):
+        main(["sample"])
+
+
+def test_the_whole_way_in_miniature(tmp_path: Path, capsys):
+    """train, sample, reference, evaluate, compare, report: the demo's commands, on a few images."""
+    run, data = str(tmp_path / "run"), ["--data", "digits", "--imbalance", "0.1"]
+    assert main(["train", *data, "--steps", "2", "--batch-size", "8", "--grid-every", "None", "--out", run]) == 0
+    assert main(["sample", run, "--per-class", "2", "--steps", "2"]) == 0
+    reference = str(tmp_path / "reference.safetensors")
+    assert main(["reference", *data, "--features", "classifier", "--out", reference]) == 0
+    judge = ["--reference", reference, "--per-class", "3", "--steps", "2", "--figures", "fid", "accuracy"]
+    assert main(["evaluate", run, *judge, "--w", "0", "1.5"]) == 0
+    assert main(["compare", run]) == 0
+    assert main(["report", run, "--out", str(tmp_path / "page.html")]) == 0
+    out = capsys.readouterr().out
+    assert "accuracy" in out
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "3 images of each class" in page or "30 images instead of 50,000" in page
