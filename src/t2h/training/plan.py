@@ -44,7 +44,7 @@ def plan(config: TrainConfig, timed_steps: int = 3) -> str:
             f"{total / len(table):,.0f} times the data",
             f"memory      about {(weights + saved) / 2**30:.2f} GiB: {weights / 2**30:.2f} for weights, EMA, gradients "
             f"and Adam, {saved / 2**30:.2f} for activations",
-            f"time        about {_duration(seconds)} on {accelerator.device} ({total / seconds:,.0f} images/s)",
+            f"time        about {duration(seconds)} on {accelerator.device} ({total / seconds:,.0f} images/s)",
         ]
     )
 
@@ -69,7 +69,8 @@ def memory(trainer: Trainer) -> tuple[int, int]:
     return weights, saved * len(x0) // len(x0[sample])
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In a unit that suits: "40 s", "12 min", "3.4 h", "2.1 days"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
