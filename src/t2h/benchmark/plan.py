@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import re
 from dataclasses import dataclass, field
@@ -214,8 +213,9 @@ def _judging(tree: Tree, name: str) -> Judging:
         if entry not in Judging.__dataclass_fields__:
             raise unknown_name(f"evaluation entry of plan {name}", entry, Judging.__dataclass_fields__)
     known: Tree = {key: tuple(value) if isinstance(value, list) else value for key, value in tree.items()}
-    judging = Judging(**known)
-    return dataclasses.replace(judging, w=tuple(float(w) for w in judging.w))
+    if "w" in known:
+        known["w"] = tuple(float(w) for w in known["w"])
+    return Judging(**known)
 
 
 def _check(plan: Plan) -> None:
