@@ -40,7 +40,7 @@ def test_cells_are_all_combinations_and_differ_in_nothing_but_the_method():
     assert {cell.seed for cell in cells[4:]} == {4}  # a seed is finished before the next begins
     assert differences(cells[0].config, cells[1].config) == [
         "objective: ddpm -> t2h",
-        "methods.t2h.beta: 0.0 -> -1.0",
+        "methods.t2h.beta: None -> -1.0",
         "learning.resampling: 1.0 -> 0.5",
     ]
     assert cells[2].config.data.imbalance == 0.05

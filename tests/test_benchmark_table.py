@@ -61,7 +61,9 @@ def test_mean_std_and_paired_difference():
     fid, tail = by_method["t2h"].entries
     assert (fid.column.title, tail.column.title) == ("fid", "fid tail")  # kid is absent everywhere: no column
     assert fid.spread.mean == pytest.approx(32.5 / 3)
-    assert fid.spread.std == pytest.approx(np.sqrt(((9 - 32.5 / 3) ** 2 + (12.5 - 32.5 / 3) ** 2 + (11 - 32.5 / 3) ** 2) / 2))
+    assert fid.spread.std == pytest.approx(
+        np.sqrt(((9 - 32.5 / 3) ** 2 + (12.5 - 32.5 / 3) ** 2 + (11 - 32.5 / 3) ** 2) / 2)
+    )
     assert fid.difference.mean == pytest.approx((-1 + 0.5 - 3) / 3)
     # Of the 27 resamples of three differences one is all -3 and one all 0.5: 1/27 > 2.5 %.
     assert fid.interval == pytest.approx((-3.0, 0.5))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DModel
 from jaxtyping import Float
 from PIL import Image
 from scipy import linalg
@@ -34,13 +35,15 @@ from t2h.evaluation import (
     save_reference,
 )
 from t2h.evaluation import curve as curve_module
-from t2h.evaluation.curve import evaluate_stored
+from t2h.evaluation.curve import Drawing, evaluate_run, evaluate_stored
 from t2h.evaluation.nearest import nearest_examples
 from t2h.evaluation.point import group_classes
 from t2h.evaluation.samples import read_samples
 from t2h.features.base import Pixels, unit_range
 from t2h.features.classifier import ClassifierConfig, train_classifier
 from t2h.metrics.fid import frechet_distance
+from t2h.pipeline import T2HPipeline
+from t2h.schedule import NoiseSchedule
 
 QUICK = FigureOptions(prd_runs=1, kid_subsets=5, resamples=10)
 
@@ -400,6 +403,35 @@ def test_a_curve_is_one_result_and_resumes(
         evaluate_stored(paths, Judge(reference, extractor, replace(QUICK, ks=(3,))), out, progress=False)
     with pytest.raises(UserError, match=r"same .or no. w"):
         evaluate_stored([paths[0], paths[0]], judge, out, progress=False)
+
+
+def test_a_run_is_judged_without_storing_its_samples(reference: Reference, tmp_path: Path) -> None:
+    unet = UNet2DModel(
+        sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=2,
+        down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"), num_class_embeds=11,
+    )  # fmt: skip
+    names, counts = [str(k) for k in range(10)], list(range(100, 0, -10))
+    pipeline = T2HPipeline(unet, NoiseSchedule().ddim_scheduler(), names, counts, "t2h", images_seen=7)
+    pipeline.save_pretrained(tmp_path / "run" / "pipeline")
+    (tmp_path / "run" / "config.yaml").write_text("learning: {label_dropout: 0.1, dropout_unit: batch, seed: 3}\n")
+    judge = Judge(reference, Patches(), replace(QUICK, figures=("fid",)))
+    drawing = Drawing(per_class=3, steps=2)
+    out = tmp_path / "out.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("T2H_CACHE", str(tmp_path / "cache"))
+        result = evaluate_run(tmp_path / "run", (0.0, 1.5), judge, out, drawing, progress=False)
+        again = evaluate_run(tmp_path / "run", (1.5,), judge, out, drawing, progress=False)
+        with pytest.raises(UserError, match=r"measured otherwise \(.*number of images"):
+            evaluate_run(tmp_path / "run", (1.5,), judge, out, replace(drawing, per_class=2), progress=False)
+    assert again["points"] == result["points"]
+    assert [(point["w"], point["num_images"]) for point in result["points"]] == [(0.0, 30), (1.5, 30)]
+    assert (result["name"], result["run"]["method"], result["run"]["images_seen"]) == ("run", "t2h", 7)
+    assert result["run"]["seed"] == 3
+    assert result["protocol"]["sampler"] == {"scheduler": "ddim", "steps": 2, "seed": 0, "clipping": "final"}
+    assert result["protocol"]["label_dropout"] == 0.1
+    assert "labels were dropped for whole batches in training, not per sample" in result["notes"]
+    assert result["data"]["class_counts"] == counts
+    assert not list((tmp_path / "run").rglob("*.png"))
 
 
 def test_a_result_carries_the_protocol_and_its_deviations(reference: Reference) -> None:

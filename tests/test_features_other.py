@@ -67,6 +67,10 @@ def test_features_are_computed_once_and_kept_by_content(own: str, images: np.nda
     extract_cached(changed, extractor, cache=tmp_path)
     extract_cached(images[::-1], extractor, cache=tmp_path)
     assert calls == [10, 10, 10]
+    for attribute in ("name", "sha256", "resize"):  # another network, other weights, another resize
+        setattr(extractor, attribute, "other")
+        extract_cached(images, extractor, cache=tmp_path)
+    assert calls == [10] * 6
 
 
 def test_a_lazy_reader_has_the_same_key_as_its_array(images: np.ndarray) -> None:

@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from t2h.errors import UserError
-from t2h.metrics import manifold_metrics
+from t2h.metrics import manifold_metrics, neighbour_distances
 
 
 def slow(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float]:
@@ -106,3 +106,10 @@ def test_errors() -> None:
         manifold_metrics(x[:0], y)
     with pytest.raises(UserError, match="50 of 50 generated images have features that are NaN"):
         manifold_metrics(x, y * np.nan)
+
+
+def test_distances_of_the_real_set_can_be_shared() -> None:
+    generator = np.random.default_rng(0)
+    real, fake = generator.normal(size=(60, 4)), generator.normal(size=(40, 4))
+    shared = neighbour_distances(real, 5)
+    assert manifold_metrics(real, fake, (3, 5), real_distances=shared) == manifold_metrics(real, fake, (3, 5))

@@ -22,9 +22,18 @@ from torch import Tensor, nn
 from t2h.errors import UserError, unknown_name
 
 
-def _unet(
+def unet_architecture(
     channels: tuple[int, ...], attention: tuple[int, ...], blocks: int, groups: int, dropout: float
 ) -> dict[str, Any]:
+    """The architecture of pytorch-ddpm as a `UNet2DModel` configuration, without what the images decide.
+
+    Args:
+        channels: of each level, from the finest.
+        attention: the levels with attention.
+        blocks: residual blocks per level.
+        groups: of every GroupNorm.
+        dropout: in [0, 1).
+    """
     down = tuple("AttnDownBlock2D" if level in attention else "DownBlock2D" for level in range(len(channels)))
     return {
         "freq_shift": 0,
@@ -43,13 +52,13 @@ def _unet(
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The papers' network (Ho et al. 2020; CBDM, T2H, CORAL, CM), for 32 px.
-    "cifar": _unet((128, 256, 256, 256), attention=(1,), blocks=2, groups=32, dropout=0.1),
+    "cifar": unet_architecture((128, 256, 256, 256), attention=(1,), blocks=2, groups=32, dropout=0.1),
     # The same network at 64 px: the official scripts change --img_size alone.
-    "tiny-imagenet": _unet((128, 256, 256, 256), attention=(1,), blocks=2, groups=32, dropout=0.1),
+    "tiny-imagenet": unet_architecture((128, 256, 256, 256), attention=(1,), blocks=2, groups=32, dropout=0.1),
     # 28 and 32 px on a CPU.
-    "small": _unet((32, 64, 128), attention=(2,), blocks=1, groups=8, dropout=0.1),
+    "small": unet_architecture((32, 64, 128), attention=(2,), blocks=1, groups=8, dropout=0.1),
     # 8 px, the embedded digits.
-    "digits": _unet((32, 64), attention=(1,), blocks=1, groups=8, dropout=0.0),
+    "digits": unet_architecture((32, 64), attention=(1,), blocks=1, groups=8, dropout=0.0),
 }
 
 

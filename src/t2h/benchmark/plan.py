@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from t2h.data.longtail import check_imbalance
 from t2h.errors import UserError, unknown_name
 from t2h.evaluation.options import KINDS, FigureOptions
 from t2h.objectives import describe
@@ -232,6 +233,8 @@ def _check(plan: Plan) -> None:
     for what, values in (("imbalance", plan.imbalance), ("seeds", plan.seeds)):
         if not values or len(set(values)) < len(values):
             raise UserError(f"plan {plan.name}: {what} is {list(values)}; give at least one, each once.")
+    for imbalance in plan.imbalance:
+        check_imbalance(imbalance)
     for name, tree in plan.data.items():
         if "data" not in tree:
             raise UserError(f"plan {plan.name}, data {name}: `data` is missing, such as `{name}: {{data: cifar10}}`.")

@@ -25,7 +25,7 @@ def grids(plan: Plan, parts: Sequence[Part]) -> list[Grid]:
     """FID overall and by group, its difference to the baseline, other figures, and ranks; then what papers print."""
     found = []
     for part in parts:
-        at = "each method's best w" if part.choice == "best" else f"w = {part.choice}"
+        at = "at each method's best w" if part.choice == "best" else f"at w = {part.choice}"
         by_group = [Column("fid", group) for group in (None, *GROUPS)]
         names = dict.fromkeys(entry.column for row in part.rows for entry in row.entries)
         others = [column for column in names if column.group is None and column.figure != "fid"]
@@ -84,7 +84,7 @@ def _published(plan: Plan, part: Part, index: int) -> Grid:
     body = [(name, ours.get(name, ""), f"{published.values[name]:g}") for name in names]
     remark = f"theirs: as printed in {published.source}" + (f" ({published.protocol})" if published.protocol else "")
     return Grid(
-        f"{part.data}: {column.title} beside published numbers",
+        f"{part.data}: {column.title.upper()} beside published numbers",
         (("method", f"ours, w = {part.choice}", "THEIRS, one seed"), *body),
         (remark, "another protocol and other images seen: only the order within a column says something"),
     )

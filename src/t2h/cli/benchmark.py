@@ -54,6 +54,10 @@ def main(argv: list[str]) -> int:
     from t2h.benchmark.write import write_all
     from t2h.errors import UserError
 
+    if args.quiet:
+        from diffusers.utils import logging
+
+        logging.disable_progress_bar()
     plan = read_plan(args.plan)
     place = Workplace(
         args.out or Path("runs") / f"benchmark-{plan.name}", args.device, args.inception_weights, not args.quiet

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
     from t2h.training import train
     from t2h.training.checkpoints import RunFolder
 
-    out = args.out or Path("runs") / f"{Path(config.data.data).name.replace(':', '-')}-{config.objective}"
+    out = args.out or Path("runs") / re.sub(r"[^\w.+-]+", "-", f"{Path(config.data.data).name}-{config.objective}")
     old = RunFolder(out).config()
     if args.extend and old is not None and config.learning.steps > old.learning.steps:
         longer = dataclasses.replace(old.learning, steps=config.learning.steps)
@@ -83,5 +83,5 @@ def main(argv: list[str]) -> int:
         return 0
     print(f"Finished: {result.step:,} steps, {result.images_seen:,} images seen.")
     print(f"  network   {out / 'pipeline'}\n  samples   {out / 'grids' / f'step_{result.step:08d}.png'}")
-    print(f"  next      t2h sample {out} --per-class 100", file=sys.stdout)
+    print(f"  next      t2h sample {out} --per-class 100")
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from t2h.compat.flags import Flags
 from t2h.data.config import DataConfig
 from t2h.errors import UserError
-from t2h.network import _unet
+from t2h.network import unet_architecture
 from t2h.objectives import MethodOptions
 from t2h.objectives.t2h import T2H
 from t2h.training.config import LearningConfig, MachineConfig, NetworkConfig, ScheduleConfig, TrainConfig
@@ -92,7 +92,9 @@ def network(flags: Flags) -> str:
         raise UserError(f"--ch {ch}: the official network has 32 groups in each norm, so 32 must divide it.")
     if outside := [level for level in attention if not 0 <= level < len(mult)]:
         raise UserError(f"--attn {outside[0]}: there are levels 0 ... {len(mult) - 1} only.")
-    config = _unet(tuple(ch * m for m in mult), tuple(attention), blocks, groups=32, dropout=flags["dropout"])
+    config = unet_architecture(
+        tuple(ch * m for m in mult), tuple(attention), blocks, groups=32, dropout=flags["dropout"]
+    )
     return json.dumps(config)
 
 

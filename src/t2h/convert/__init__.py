@@ -14,8 +14,6 @@ Their U-Net is diffusers' `UNet2DModel` under other names, so the weights are re
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from torch import Tensor, nn
 from t2h.convert.checkpoint import OfficialCheckpoint, read_official, write_official
 from t2h.convert.official_unet import Architecture, from_diffusers, to_diffusers
 from t2h.errors import UserError
+from t2h.files import replaced
 from t2h.network import freeze_null_label
 from t2h.pipeline import T2HPipeline
 from t2h.schedule import NoiseSchedule
@@ -174,11 +173,5 @@ def save_pipeline(pipeline: T2HPipeline, folder: str | os.PathLike[str], overwri
             raise UserError(f"{out} exists and is no pipeline folder; give another place, it will not be replaced.")
         if not overwrite:
             raise UserError(f"{out} already holds a pipeline; give another place, or --overwrite to replace it.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
-        fresh, old = Path(temporary) / "new", Path(temporary) / "old"
-        pipeline.save_pretrained(fresh)
-        shutil.copymode(out if out.exists() else fresh, fresh)
-        if out.exists():
-            os.replace(out, old)
-        os.replace(fresh, out)
+    with replaced(out) as temporary:
+        pipeline.save_pretrained(temporary)

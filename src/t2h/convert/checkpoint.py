@@ -18,6 +18,7 @@ from torch import Tensor
 
 from t2h.convert.official_unet import Architecture, Weights, infer_architecture
 from t2h.errors import UserError
+from t2h.files import replaced
 
 XZ = b"\xfd7zXZ\x00"
 
@@ -90,13 +91,7 @@ def write_official(
     weights: Weights, path: str | os.PathLike[str], step: int, image_shape: tuple[int, int, int]
 ) -> None:
     """Write an official checkpoint with these weights as both of its networks, whole or not at all."""
-    out = Path(path)
-    out.parent.mkdir(parents=True, exist_ok=True)
     noise = torch.randn((64, *image_shape), generator=torch.Generator().manual_seed(0))
     content = {"net_model": weights, "ema_model": weights, "sched": {}, "optim": {}, "step": step, "fixed_x_T": noise}
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
+    with replaced(Path(path)) as temporary:
         torch.save(content, temporary)
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)

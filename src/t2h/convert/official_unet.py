@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from t2h.errors import UserError
-from t2h.network import _unet
+from t2h.network import unet_architecture
 
 Weights = dict[str, Tensor]
 GROUPS = 32  # of every GroupNorm in the official network
@@ -68,7 +68,7 @@ class Architecture:
 
     def config(self, image_size: int | Sequence[int]) -> dict[str, Any]:
         """The configuration of the `UNet2DModel` that computes the same."""
-        return _unet(self.channels, self.attention, self.blocks, GROUPS, dropout=0.1) | {
+        return unet_architecture(self.channels, self.attention, self.blocks, GROUPS, dropout=0.1) | {
             "sample_size": image_size,
             "in_channels": self.in_channels,
             "out_channels": self.out_channels,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def evaluate_stored(
             raise UserError(f"{path} comes from another network or sampler than {paths[0]}; judge them one by one.")
     if len({other.w for other in sets}) < len(sets):
         raise UserError("two sets of samples have the same (or no) w; judge them one by one.")
-    planned = [Planned(s.w, s.images.shape[0], pixels_sha256(s.images), lambda s=s: s) for s in sets]  # type: ignore[misc]
+    planned = [Planned(s.w, s.images.shape[0], pixels_sha256(s.images), partial(_itself, s)) for s in sets]
     return _evaluate(planned, first.source, judge, out, progress)
 
 
@@ -115,8 +116,12 @@ def evaluate_run(
         images = draw_array(pipeline, wanted, sampling(w), drawing.batch_size, progress)
         return SampleSet(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels, w, source)
 
-    planned = [Planned(w, len(wanted), None, lambda w=w: drawn(w)) for w in ws]  # type: ignore[misc]
+    planned = [Planned(w, len(wanted), None, partial(drawn, w)) for w in ws]
     return _evaluate(planned, source, judge, out, progress, config)
+
+
+def _itself(samples: SampleSet) -> SampleSet:
+    return samples
 
 
 def _evaluate(

@@ -24,7 +24,7 @@ from t2h.metrics.fid import feature_statistics, fid_bootstrap, fid_from_features
 from t2h.metrics.inception_score import inception_score
 from t2h.metrics.kid import kernel_inception_distance
 from t2h.metrics.memorisation import memorisation_threshold
-from t2h.metrics.neighbours import nearest
+from t2h.metrics.neighbours import nearest, neighbour_distances
 from t2h.metrics.prd import precision_recall_distributions
 from t2h.metrics.precision_recall import manifold_metrics
 
@@ -150,8 +150,9 @@ def _inception_score(judge: Judge, samples: Samples, classes: Classes) -> dict[s
 
 
 def _manifold(judge: Judge, samples: Samples, classes: Classes) -> dict[str, Value]:
-    real, fake = judge.real(classes), samples.of(classes)
-    values = manifold_metrics(real, fake, judge.options.ks)
+    real, fake, ks = judge.real(classes), samples.of(classes), judge.options.ks
+    own = _once(judge.kept, ("neighbours", classes), lambda: neighbour_distances(real, max(ks)))
+    values = manifold_metrics(real, fake, ks, real_distances=own)
     return {name: Value(value, len(fake), len(real)) for name, value in values.items()}
 
 

@@ -63,7 +63,8 @@ def _load_safetensors(path: Path) -> Reference:
         metadata = file.metadata() or {}
         if metadata.get("format") != "t2h-reference":
             raise UserError(f"{path} is no reference file; make one with `t2h reference`.")
-        tensors = {name: file.get_tensor(name) for name in file}
+        names = file.keys()  # not iterable itself
+        tensors = {name: file.get_tensor(name) for name in names}
     prefix = "classifier."
     classifier = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
     seen_by, shape = json.loads(metadata["seen_by"]), json.loads(metadata["image_shape"])

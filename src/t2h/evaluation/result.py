@@ -66,7 +66,7 @@ def label_kind(labels: np.ndarray | None, num_classes: int) -> str:
 
 def protocol(reference: Reference, extractor: FeatureExtractor, options: FigureOptions, source: Provenance) -> Result:
     """Every factor that two results must share to be comparable."""
-    training = source.config or {}
+    learning = (source.config or {}).get("learning", {})
     return {
         "reference": {
             "name": reference.name,
@@ -84,7 +84,8 @@ def protocol(reference: Reference, extractor: FeatureExtractor, options: FigureO
         "image_path": source.image_path,
         "labels": source.labels,
         "sampler": source.sampler,
-        "label_dropout": training.get("label_dropout"),
+        "label_dropout": learning.get("label_dropout"),
+        "dropout_unit": learning.get("dropout_unit"),
         "images_seen": source.images_seen,
         "ks": list(options.ks),
         "kid": {"subsets": options.kid_subsets, "subset_size": options.kid_subset_size, "kernel": "cubic, unbiased"},
@@ -123,6 +124,8 @@ def deviations(
     if source.labels == "none":
         notes.append("the samples have no labels: no figures per class")
     notes += _sampler_notes(source.sampler)
+    if (source.config or {}).get("learning", {}).get("dropout_unit") == "batch":
+        notes.append("labels were dropped for whole batches in training, not per sample")
     if source.class_counts is None and reference.train_counts is None:
         notes.append("the training counts are not known: no head, medium and tail")
     elif source.class_counts is not None and reference.train_counts not in (None, list(source.class_counts)):

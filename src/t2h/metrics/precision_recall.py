@@ -19,7 +19,11 @@ from t2h.metrics.neighbours import BUDGET, Estimates, neighbour_distances
 
 
 def manifold_metrics(
-    real: Features, fake: Features, ks: Sequence[int] = (3, 5), budget: int = BUDGET
+    real: Features,
+    fake: Features,
+    ks: Sequence[int] = (3, 5),
+    budget: int = BUDGET,
+    real_distances: Float[np.ndarray, "n k"] | None = None,
 ) -> dict[str, float]:
     """``precision_k3``, ``recall_k3``, ``density_k3``, ``coverage_k3``, ``precision_k5``, ... of sets (n, D), (m, D).
 
@@ -28,7 +32,8 @@ def manifold_metrics(
     * density: real balls that a generated image lies in, on average, divided by k; it may exceed 1;
     * coverage: share of real images with a generated image inside their ball.
 
-    The distances are computed once for all four figures and all k.
+    The distances are computed once for all four figures and all k. ``real_distances`` are those of
+    `neighbour_distances(real, max(ks))`, for callers that hold several generated sets against one real set.
 
     Raises:
         UserError: if a set has no more than max(ks) images, a feature is not finite, or the dimensions differ.
@@ -41,9 +46,11 @@ def manifold_metrics(
         if len(points) <= largest:
             raise UserError(f"{len(points)} {name} images; the neighbour k = {largest} needs at least {largest + 1}.")
     columns = np.asarray(ks) - 1
+    if real_distances is None:
+        real_distances = neighbour_distances(x, largest, budget=budget)
     balls = _Balls(
         Estimates(x, y, budget),
-        neighbour_distances(x, largest, budget=budget)[:, columns],
+        real_distances[:, columns],
         neighbour_distances(y, largest, budget=budget)[:, columns],
     )
     for start, low in balls.estimates.blocks():

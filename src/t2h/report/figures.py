@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +80,8 @@ _KINDS = {
         "Memorised", "lower", True, "share of samples that lie as near to a training image as a copy would"
     ),
 }
+_MAIN = ("fid", "kid", "is", "inception_score", "accuracy", "precision", "recall", "density", "coverage")
+_MAIN_LAST = ("memorisation", "diversity")
 _ALIASES = {"prd_f8": "f8", "f_8": "f8", "prd_f1_8": "f1_8", "f_1_8": "f1_8", "diversity_reference": "diversity_real"}
 
 
@@ -88,6 +91,20 @@ def kind_of(key: str) -> Kind:
     known = _KINDS.get(_ALIASES.get(stem, stem), Kind(stem.replace("_", " ")))
     label = f"{known.label} (k={neighbours})" if neighbours else known.label
     return Kind(label, known.better, known.percent, known.about)
+
+
+def main_keys(keys: Iterable[str]) -> list[str]:
+    """The figures that the page shows first, of these; the others are a click away.
+
+    Of precision, recall, density and coverage those of the smallest k; neither PRD nor the real images' own diversity.
+    Where none of the well-known figures is there, all are shown.
+    """
+    given = list(dict.fromkeys(keys))
+    known = [key for key in _MAIN if key in given]
+    for stem in ("precision", "recall", "density", "coverage"):
+        with_k = [key for key in given if re.fullmatch(rf"{stem}_k\d+", key)]
+        known += sorted(with_k, key=lambda key: int(key.rpartition("_k")[2]))[:1]
+    return [*known, *(key for key in _MAIN_LAST if key in given)] or given
 
 
 def is_better(kind: Kind, a: float, b: float) -> bool:

@@ -27,6 +27,8 @@ _NEAREST = (
 )
 _TRANSFER = "Share of training targets that were taken from another image, by the timestep t of the noise."
 
+THIRDS = ("head", "medium", "tail")
+
 
 def write_report(inputs: Sequence[Path], out: Path, title: str | None = None) -> Path:
     """Writes one self-contained HTML page about runs and results, and returns its path.
@@ -136,12 +138,14 @@ def _figures(material: Material) -> list[Html]:
     comparable = not differences(results)
     rows, every = tables.figure_rows(material), tables.curve_rows(material)
     parts = [tables.figure_table(rows, "Guidance", comparable)]
-    if len(every) > len(rows):
-        table = tables.figure_table(every, "Guidance", comparable)
+    if every:
+        table = tables.figure_table(every, "Guidance", comparable, every=True)
         parts.append(tag("details", tag("summary", "Every figure at every w"), table))
-    groups = tables.group_rows(material)
-    if groups:
+    if groups := tables.group_rows(material, THIRDS):
         parts += [tag("h3", "By group of classes"), tables.figure_table(groups, "Classes", comparable)]
+    if shots := tables.group_rows(material, tables.other_groups(material, THIRDS)):
+        table = tables.figure_table(shots, "Classes", comparable)
+        parts.append(tag("details", tag("summary", "Grouped by the number of training images"), table))
     return parts
 
 

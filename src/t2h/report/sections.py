@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from t2h.report.axes import Line
 from t2h.report.charts import MANY, Bar, BarRow, area_chart, bar_chart, legend, line_chart
-from t2h.report.figures import PAPER_W, Figure, Kind, count, guidance, kind_of, number
+from t2h.report.figures import PAPER_W, Figure, Kind, count, guidance, kind_of, main_keys, number
 from t2h.report.markup import Html, tag
 from t2h.report.sources import ClassTable, Material, Result, Run
 
@@ -48,7 +48,7 @@ def _tail_facts(table: ClassTable) -> Html:
 def curve_section(material: Material) -> list[Html]:
     """Each figure over w, for the results that have it at two or more points."""
     keys = dict.fromkeys(key for result in material.results for point in result.points for key in point.figures)
-    charts = []
+    charts: dict[str, Html] = {}
     for key in keys:
         lines = [line for result in material.results if (line := _curve(material, result, key)) is not None]
         if lines:
@@ -64,8 +64,18 @@ def curve_section(material: Material) -> list[Html]:
                 shown,
                 mark=PAPER_W,
             )
-            charts.append(figure(f"{kind.label} {kind.arrow}", chart, kind.about))
-    return [tag("div", charts, class_="columns")] if charts else []
+            charts[key] = figure(f"{kind.label} {kind.arrow}", chart, kind.about)
+    return _main_and_further(charts, "columns")
+
+
+def _main_and_further(charts: dict[str, Html], layout: str) -> list[Html]:
+    """The charts of the main figures, and the others behind a click."""
+    main = main_keys(charts)
+    further = [chart for key, chart in charts.items() if key not in main]
+    parts = [tag("div", [charts[key] for key in main], class_=layout)] if main else []
+    if further:
+        parts.append(tag("details", tag("summary", "Further figures"), tag("div", further, class_=layout)))
+    return parts
 
 
 def _curve(material: Material, result: Result, key: str) -> Line | None:
@@ -91,16 +101,18 @@ def class_section(material: Material, table: ClassTable) -> list[Html]:
     results = [result for result in material.results if result.table == table and result.nearest()]
     points = [(result, point) for result in results if (point := result.nearest()) is not None and point.classes]
     keys = dict.fromkeys(key for _, point in points for figures in point.classes.values() for key in figures)
-    charts = []
+    charts: dict[str, Html] = {}
     for key in keys:
         kind = kind_of(key)
         rows = [_class_bars(material, table, c, points, key, kind) for c in table.order]
         if any(bar.value is not None for row in rows for bar in row.bars):
             chart = bar_chart(f"{kind.label} of each class, from the most frequent to the rarest", rows, _axis(kind))
-            charts.append(figure(f"{kind.label} {kind.arrow}", chart, kind.about))
+            charts[key] = figure(f"{kind.label} {kind.arrow}", chart, kind.about)
     names = [(material.slot(result.name), f"{result.name} at {guidance(point.w)}") for result, point in points]
     return (
-        [legend(names), tag("div", charts, class_="columns" if len(table.order) <= MANY else "stack")] if charts else []
+        [legend(names), *_main_and_further(charts, "columns" if len(table.order) <= MANY else "stack")]
+        if charts
+        else []
     )
 
 

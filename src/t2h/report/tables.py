@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from t2h.report.figures import Figure, count, guidance, is_better, kind_of
+from t2h.report.figures import Figure, count, guidance, is_better, kind_of, main_keys
 from t2h.report.markup import Html, tag
 from t2h.report.sources import Material, Point
 from t2h.report.summary import best_point, leading_figure
@@ -47,11 +47,16 @@ def curve_rows(material: Material) -> list[Row]:
     ]
 
 
-def group_rows(material: Material) -> list[Row]:
-    """The groups of classes at the point nearest to w = 1.5, results side by side."""
-    rows = []
+def other_groups(material: Material, known: Sequence[str]) -> list[str]:
+    """The groups of classes in the results, but for the known ones."""
     points = [point for result in material.results for point in result.points]
-    for group in dict.fromkeys(name for point in points for name in point.groups):
+    return [name for name in dict.fromkeys(name for point in points for name in point.groups) if name not in known]
+
+
+def group_rows(material: Material, groups: Sequence[str]) -> list[Row]:
+    """These groups of classes at the point nearest to w = 1.5, results side by side."""
+    rows = []
+    for group in groups:
         for result in material.results:
             point = result.nearest()
             if point and group in point.groups:
@@ -60,9 +65,15 @@ def group_rows(material: Material) -> list[Row]:
     return rows
 
 
-def figure_table(rows: Sequence[Row], second: str, comparable: bool) -> Html:
-    """Rows of figures with their intervals; the best of rivals in bold, unless they are not comparable."""
+def figure_table(rows: Sequence[Row], second: str, comparable: bool, every: bool = False) -> Html:
+    """Rows of figures with their intervals; the best of rivals in bold, unless they are not comparable.
+
+    The main figures that some row has, or every figure, absent ones included.
+    """
     keys = list(dict.fromkeys(key for row in rows for key in row.figures))
+    if not every:
+        there = {key for row in rows for key, entry in row.figures.items() if entry.value is not None}
+        keys = [key for key in main_keys(keys) if key in there] or keys
     sizes = any(row.num_images for row in rows)
     head = [tag("th", "Model", scope="col"), tag("th", second, scope="col")]
     head += [tag("th", "Samples", scope="col", class_="num")] if sizes else []

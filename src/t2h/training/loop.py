@@ -18,6 +18,7 @@ from t2h.files import replaced
 from t2h.sampling import draw_grid
 from t2h.training.checkpoints import RunFolder
 from t2h.training.config import TrainConfig
+from t2h.training.plan import summary
 from t2h.training.trainer import Trainer, make_accelerator
 
 
@@ -99,6 +100,8 @@ def train(config: TrainConfig, out: Path, progress: bool = True) -> TrainResult:
         return TrainResult("already finished", trainer.step, trainer.images_seen, out)
     if accelerator.is_main_process:
         run.rewind(trainer.step)
+        if progress:
+            print(summary(trainer) + (f"\nresuming    at step {trainer.step:,}" if trainer.step else ""), flush=True)
     _start_trackers(accelerator, config, out)
     with Interruption() as interruption:
         _loop(trainer, interruption, progress)

@@ -11,18 +11,33 @@ from t2h.training.config import TrainConfig
 from t2h.training.trainer import Trainer, make_accelerator
 
 
+def summary(trainer: Trainer) -> str:
+    """What a run is made of, in four lines: data, network, objective, images to see."""
+    config, table, learning = trainer.config, trainer.setup.table, trainer.config.learning
+    counts, total = table.class_counts, learning.steps * learning.batch_size
+    parameters = sum(p.numel() for p in trainer.model.parameters())
+    passes = trainer.setup.objective.passes
+    return "\n".join(
+        [
+            f"data        {table.name} ({table.split}): {len(table):,} images of {table.num_classes} classes, "
+            f"{counts.max():,} … {counts.min():,} a class; {trainer.stream.describe()}",
+            f"network     {parameters:,} parameters, {table.image_size[0]} px, "
+            f"{'class-conditional' if config.network.conditional else 'unconditional'}",
+            f"objective   {config.objective}, {passes} network pass{'es' * (passes > 1)} a step",
+            f"images      {total:,} to see: {learning.steps:,} steps of {learning.batch_size}, "
+            f"{total / len(table):,.0f} times the data",
+        ]
+    )
+
+
 def plan(config: TrainConfig, timed_steps: int = 3) -> str:
-    """The plan as text: class table, parameters, images to see, memory and time. Takes a few steps in memory; writes
-    nothing.
+    """The plan as text: class table, parameters, images to see, memory and time. Takes a few steps; writes nothing.
 
     Raises:
         UserError: as `train`.
     """
     accelerator = make_accelerator(config)
     trainer = Trainer(config, Path("dry-run"), accelerator)
-    table, learning = trainer.setup.table, config.learning
-    parameters = sum(p.numel() for p in trainer.model.parameters())
-    counts = table.class_counts
     batches = trainer.stream.batches(0, trainer.share)
     trainer.take_step(batches)
     trainer.check()
@@ -30,21 +45,15 @@ def plan(config: TrainConfig, timed_steps: int = 3) -> str:
     for _ in range(timed_steps):
         trainer.take_step(batches)
     trainer.check()  # waits for the device
-    seconds = (time.perf_counter() - start) / timed_steps * learning.steps
+    per_step = (time.perf_counter() - start) / timed_steps
     weights, saved = memory(trainer)
-    total = learning.steps * learning.batch_size
     return "\n".join(
         [
-            f"data        {table.name} ({table.split}): {len(table):,} images of {table.num_classes} classes, "
-            f"{counts.max():,} … {counts.min():,} a class; {trainer.stream.describe()}",
-            f"network     {parameters:,} parameters, {config.network.network}, "
-            f"{'class-conditional' if config.network.conditional else 'unconditional'}",
-            f"objective   {config.objective}",
-            f"images      {total:,} to see: {learning.steps:,} steps of {learning.batch_size}, "
-            f"{total / len(table):,.0f} times the data",
+            summary(trainer),
             f"memory      about {(weights + saved) / 2**30:.2f} GiB: {weights / 2**30:.2f} for weights, EMA, gradients "
             f"and Adam, {saved / 2**30:.2f} for activations",
-            f"time        about {duration(seconds)} on {accelerator.device} ({total / seconds:,.0f} images/s)",
+            f"time        about {duration(per_step * config.learning.steps)} on {accelerator.device} "
+            f"({config.learning.batch_size / per_step:,.0f} images/s)",
         ]
     )
 

@@ -1,0 +1,54 @@
+"""What the README and the examples show works as shown."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+from t2h.cli import VERBS, main
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_loop_of_your_own_learns():
+    losses = runpy.run_path(str(ROOT / "examples" / "your_own_loop.py"))["main"](steps=60)
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_links_of_the_pages_lead_somewhere(page):
+    folder = (ROOT / page).parent
+    for link in re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text("utf-8")):
+        if not link.startswith("http"):
+            assert (folder / link).exists(), link
+
+
+def options_of(verb: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
+    with pytest.raises(SystemExit):
+        main([verb, *(["data"] if verb == "inspect" else []), "--help"])
+    return set(re.findall(r"--[a-z0-9.][a-z0-9.-]*", capsys.readouterr().out))
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_commands_of_the_pages_have_the_options_that_they_show(page, capsys):
+    known: dict[str, set[str]] = {}
+    for line in re.findall(r"^(?: {4}|\$ )?(t2h [a-z].*)$", (ROOT / page).read_text("utf-8"), flags=re.MULTILINE):
+        words = shlex.split(line, comments=True)
+        verb = words[1]
+        assert verb in VERBS, line
+        known[verb] = known.get(verb) or options_of(verb, capsys)
+        for word in words[2:]:
+            if word.startswith("--"):
+                assert word.split("=")[0] in known[verb], line
+
+
+def test_every_verb_has_a_help_page(capsys):
+    assert main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    for verb in VERBS:
+        assert verb in overview
+        assert "--help" in options_of(verb, capsys)
