@@ -35,7 +35,7 @@ PLAN = {
 @pytest.fixture(autouse=True)
 def cached(tmp_path_factory, monkeypatch):
     """The classifier of the reference is trained once for all tests."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("T2H_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def plan(**changes: object):
