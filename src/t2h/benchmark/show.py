@@ -26,12 +26,13 @@ def grids(plan: Plan, parts: Sequence[Part]) -> list[Grid]:
     found = []
     for part in parts:
         at = "at each method's best w" if part.choice == "best" else f"at w = {part.choice}"
+        paired = f"paired difference to {plan.baseline} [95 % interval]"
         by_group = [Column("fid", group) for group in (None, *GROUPS)]
         names = dict.fromkeys(entry.column for row in part.rows for entry in row.entries)
         others = [column for column in names if column.group is None and column.figure != "fid"]
         found += [
             Grid(f"{part.data}, {at}: mean ± standard deviation", _spreads(part, by_group), part.remarks),
-            Grid(f"{part.data}, {at}: paired difference to {plan.baseline} [95 % interval]", _differences(plan, part)),
+            *([Grid(f"{part.data}, {at}: {paired}", _differences(plan, part))] if len(part.rows) > 1 else []),
             *([Grid(f"{part.data}, {at}: other figures", _spreads(part, others))] if others else []),
             _ranks(part, at),
         ]
