@@ -17,6 +17,7 @@ PACKAGE = ROOT / "src" / "t2h"
 FLOORS = [
     ["__main__"],
     ["cli", "compat"],
+    ["benchmark", "downstream"],
     ["training", "evaluation", "report", "convert"],
     ["sampling"],
     ["features", "grid"],

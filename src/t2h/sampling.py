@@ -157,6 +157,8 @@ def draw(
                     output_type="np",
                     batch_size=len(part),
                 )
+                if not np.isfinite(output.images).all():
+                    raise UserError("the network draws values that are no numbers: its training has diverged.")
                 yield (output.images * 255).round().astype(np.uint8)
                 bar.update(len(part))
     finally:

@@ -18,6 +18,8 @@ VERBS = {
     "reference": "make a reference file (statistics, features, counts) from real images",
     "evaluate": "judge samples or a run against a reference",
     "compare": "put results side by side, and say where their protocols differ",
+    "benchmark": "train and judge methods x data sets x seeds by a plan, and put them side by side",
+    "classify": "see what synthetic images are worth to a classifier of long-tailed data",
     "report": "make one HTML page of runs and results",
     "convert": "turn official checkpoints into pipeline folders",
 }

@@ -56,17 +56,6 @@ def render(material: Material, title: str | None = None) -> str:
     """The page as text."""
     heading, summary = title or _heading(material), summarize(material)
     found = _sections(material)
-    style = (files("t2h.report") / "style.css").read_text(encoding="utf-8")
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="generator", content=f"t2h {__version__}"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", heading),
-        tag("style", Html(style)),
-    )
     contents = tag(
         "nav",
         [tag("a", key.replace("-", " ").capitalize(), href=f"#{key}") for key in (section.key for section in found)],
@@ -78,8 +67,23 @@ def render(material: Material, title: str | None = None) -> str:
         )
         for s in found
     ]
-    body = tag("body", _header(material, heading, summary), contents, tag("main", blocks), _footer(material))
-    return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
+    return document(heading, _header(material, heading, summary), contents, tag("main", blocks), _footer(material))
+
+
+def document(heading: str, *body: Html) -> str:
+    """A self-contained page of this content, in the style of all our pages."""
+    style = (files("t2h.report") / "style.css").read_text(encoding="utf-8")
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("meta", name="generator", content=f"t2h {__version__}"),
+        tag("link", rel="icon", href="data:,"),
+        tag("title", heading),
+        tag("style", Html(style)),
+    )
+    return "<!doctype html>\n" + tag("html", head, tag("body", *body), lang="en") + "\n"
 
 
 def _header(material: Material, heading: str, summary: Summary) -> Html:

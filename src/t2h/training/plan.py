@@ -52,7 +52,7 @@ def plan(config: TrainConfig, timed_steps: int = 3) -> str:
             summary(trainer),
             f"memory      about {(weights + saved) / 2**30:.2f} GiB: {weights / 2**30:.2f} for weights, EMA, gradients "
             f"and Adam, {saved / 2**30:.2f} for activations",
-            f"time        about {_duration(per_step * config.learning.steps)} on {accelerator.device} "
+            f"time        about {duration(per_step * config.learning.steps)} on {accelerator.device} "
             f"({config.learning.batch_size / per_step:,.0f} images/s)",
         ]
     )
@@ -78,7 +78,8 @@ def memory(trainer: Trainer) -> tuple[int, int]:
     return weights, saved * len(x0) // len(x0[sample])
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In a unit that suits: "40 s", "12 min", "3.4 h", "2.1 days"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

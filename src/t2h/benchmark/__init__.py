@@ -1,0 +1,1 @@
+"""Benchmarks: methods x data sets x imbalances x seeds, with equal images seen and paired seeds."""

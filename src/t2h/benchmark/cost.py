@@ -1,0 +1,121 @@
+"""What a plan costs, before it runs: network passes, time on this machine, disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from t2h.benchmark.plan import Cell, Plan
+from t2h.evaluation.compare import align
+from t2h.objectives import describe
+from t2h.training.plan import duration
+
+# A backward pass costs about two forward ones.
+_FORWARD_AND_BACKWARD = 3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one cell.
+
+    Attributes:
+        training: forward-pass equivalents for one image in training.
+        drawing: passes for one image in drawing samples.
+        seconds: of both, measured here by a few steps; features and figures come on top.
+        disk: bytes of checkpoints and the pipeline.
+    """
+
+    training: int
+    drawing: int
+    seconds: float
+    disk: int
+
+
+def costs(plan: Plan, cells: Sequence[Cell]) -> dict[Cell, Cost]:
+    """What each cell costs; reads the data and times a few passes for each data set.
+
+    Raises:
+        UserError: for data that are not there.
+    """
+    timed: dict[str, tuple[int, int, float, float]] = {}
+    found = {}
+    for cell in cells:
+        if cell.data not in timed:
+            timed[cell.data] = _time(cell)
+        classes, parameters, per_training, per_drawing = timed[cell.data]
+        learning, judging = cell.config.learning, plan.evaluation
+        passes = describe(cell.config.objective, cell.config.methods).passes
+        training = learning.steps * learning.batch_size * passes * _FORWARD_AND_BACKWARD
+        samples = classes * (judging.per_class or -(-50_000 // classes))
+        drawing = samples * judging.steps * sum(1 if w == 0 else 2 for w in judging.w)
+        kept = cell.config.machine.keep or (learning.steps // (cell.config.machine.save_every or learning.steps) + 1)
+        seconds = training * per_training + drawing * per_drawing
+        found[cell] = Cost(training, drawing, seconds, parameters * 4 * (4 * kept + 1))
+    return found
+
+
+def _time(cell: Cell, steps: int = 3) -> tuple[int, int, float, float]:
+    """Classes, parameters, seconds per forward-pass equivalent in training, and per pass in drawing."""
+    from t2h.training.trainer import Trainer, make_accelerator
+
+    plain = dataclasses.replace(cell.config, objective="ddpm")
+    trainer = Trainer(plain, Path("dry-run"), make_accelerator(plain))
+    batches = trainer.stream.batches(0, trainer.share)
+    trainer.take_step(batches)
+    trainer.check()
+    begun = time.perf_counter()
+    for _ in range(steps):
+        trainer.take_step(batches)
+    trainer.check()  # waits for the device
+    per_training = (time.perf_counter() - begun) / (steps * plain.learning.batch_size * _FORWARD_AND_BACKWARD)
+    unet, device = trainer.setup.unet.eval(), trainer.accelerator.device
+    size, n = trainer.setup.table.image_size, 64
+    x = torch.zeros(n, trainer.setup.table.channels, *size, device=device)
+    labels = torch.zeros(n, dtype=torch.int64, device=device) if unet.config["num_class_embeds"] else None
+    with torch.inference_mode():
+        begun = time.perf_counter()
+        for _ in range(steps):
+            last = unet(x, 1, labels).sample
+        float(last.sum())  # waits for the device
+    per_drawing = (time.perf_counter() - begun) / (steps * n)
+    parameters = sum(p.numel() for p in unet.parameters())
+    return trainer.setup.table.num_classes, parameters, per_training, per_drawing
+
+
+def dry_run(plan: Plan, cells: Sequence[Cell], states: dict[str, str], out: Path) -> str:
+    """The plan as text: its cells, what they cost, and the disk they need."""
+    found = costs(plan, cells)
+    grid = [["cell", "state", "training", "drawing", "time", "disk"]]
+    for cell in cells:
+        cost = found[cell]
+        passes = [f"{n:.2g}".replace("e+0", "e") for n in (cost.training, cost.drawing)]
+        grid.append([cell.name, states[cell.name], *passes, duration(cost.seconds), f"{cost.disk / 2**20:,.0f} MiB"])
+    left = [cell for cell in cells if states[cell.name] != "done"]
+    learning = cells[0].config.learning
+    disk, free = sum(found[cell].disk for cell in left), shutil.disk_usage(_existing(out)).free
+    return "\n".join(
+        [
+            *([plan.about, ""] if plan.about else []),
+            *align(grid),
+            "",
+            f"cells    {len(cells)}, of which {len(cells) - len(left)} are done",
+            f"images   {learning.steps * learning.batch_size:,} seen in each cell",
+            "passes   of one image through the network; a training pass counts three, for its backward pass",
+            f"time     {duration(sum(found[cell].seconds for cell in left))} for one process such as this one with "
+            f"{torch.get_num_threads()} threads, timed by a few steps; features and figures come on top",
+            f"disk     {disk / 2**30:.1f} GiB in {out}, where {free / 2**30:.0f} GiB are free",
+        ]
+    )
+
+
+def _existing(folder: Path) -> Path:
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return folder

@@ -1,0 +1,148 @@
+"""What a benchmark leaves: benchmark.json, benchmark.html, and a report of each data set's first seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from t2h.benchmark.cells import Workplace, result_of, state_of
+from t2h.benchmark.plan import Cell, Plan
+from t2h.benchmark.show import FORMATS, Grid, grids
+from t2h.benchmark.table import Part, Results, as_json, summarise
+from t2h.evaluation.compare import Column
+from t2h.files import replaced
+from t2h.metrics.bootstrap import mean_std
+from t2h.report import write_report
+from t2h.report.axes import Line
+from t2h.report.charts import line_chart
+from t2h.report.markup import Html, tag
+from t2h.report.page import document
+from t2h.version import __version__
+
+_LIMITS = (
+    "A difference is paired: with one seed all methods begin from the same weights, see the same images and noise, "
+    "and draw from the same noise. Its interval is a bootstrap over seeds. The best w is one per method, chosen by "
+    "mean FID on the very samples that are shown; it flatters every method."
+)
+
+
+def write_all(plan: Plan, cells: Sequence[Cell], place: Workplace, form: str = "text") -> str | None:
+    """Write what the results that are there say; returns the tables in a format, or None where there is no result."""
+    results = {cell: result for cell in cells if (result := result_of(cell, plan, place)) is not None}
+    if not results:
+        return None
+    parts = summarise(plan, results)
+    content = {
+        "format": "t2h-benchmark",
+        "version": 1,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "package": __version__,
+        "plan": dataclasses.asdict(plan),
+        "cells": [_cell(cell, plan, place) for cell in cells],
+        "tables": as_json(parts),
+    }
+    with replaced(place.out / "benchmark.json") as file:
+        file.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    reports = _reports(plan, results, place)
+    with replaced(place.out / "benchmark.html") as file:
+        file.write_text(page(plan, parts, results, reports), encoding="utf-8")
+    return FORMATS[form](plan, parts)
+
+
+def _cell(cell: Cell, plan: Plan, place: Workplace) -> dict[str, Any]:
+    state = state_of(cell, plan, place)
+    facts = {"data": cell.data, "method": cell.method, "seed": cell.seed, "state": state}
+    if state == "done":
+        return facts | {"result": str(place.result_file(cell).relative_to(place.out))}
+    return facts | ({"reason": place.failure(cell).read_text("utf-8")} if state == "failed" else {})
+
+
+def _reports(plan: Plan, results: Results, place: Workplace) -> dict[str, Path]:
+    """A report of all methods for each data set, with its first seed: a page of every seed would be unreadable."""
+    made = {}
+    for data in dict.fromkeys(cell.data for cell in results):
+        runs = [place.folder(c) for c in results if c.data == data and c.seed == plan.seeds[0]]
+        if runs:
+            title = f"{plan.name}: {data}, seed {plan.seeds[0]}"
+            made[data] = write_report(runs, place.out / data / "report.html", title).relative_to(place.out)
+    return made
+
+
+def page(plan: Plan, parts: Sequence[Part], results: Results, reports: dict[str, Path]) -> str:
+    """The benchmark as a self-contained HTML page."""
+    tables = grids(plan, parts)
+    sections = []
+    for data in dict.fromkeys(part.data for part in parts):
+        own = [grid for grid in tables if grid.title.startswith(f"{data}, ") or grid.title.startswith(f"{data}: ")]
+        said = f"Samples, classes and protocol with seed {plan.seeds[0]}"
+        link = tag("p", tag("a", said, href=str(reports[data]))) if data in reports else None
+        sections.append(
+            tag(
+                "section",
+                tag("h2", data),
+                link,
+                tag("div", _curves(plan, data, results), class_="columns"),
+                [_table(grid, data) for grid in own],
+                id=data,
+            )
+        )
+    cell = next(iter(results))
+    seen = cell.config.learning.steps * cell.config.learning.batch_size
+    about = (
+        f"{len(plan.methods)} methods, {len(plan.seeds)} {'seeds' if len(plan.seeds) > 1 else 'seed'}, "
+        f"{seen:,} images seen in every run. Differences are to {plan.baseline}."
+    )
+    head = tag("header", tag("h1", f"Benchmark {plan.name}"), tag("p", about, class_="lead"), tag("p", plan.about))
+    return document(f"Benchmark {plan.name}", head, tag("main", tag("p", _LIMITS, class_="about"), sections))
+
+
+def _table(grid: Grid, data: str) -> Html:
+    head, *body = grid.rows
+    title = grid.title.removeprefix(data).lstrip(",: ")
+    rows = [
+        tag("tr", tag("th", row[0], scope="row"), [tag("td", cell, class_="num") for cell in row[1:]]) for row in body
+    ]
+    columns = [tag("th", name, scope="col", class_="num" if i else None) for i, name in enumerate(head)]
+    return tag(
+        "div",
+        tag("h3", title[:1].upper() + title[1:]),
+        tag("div", tag("table", tag("thead", tag("tr", columns)), tag("tbody", rows)), class_="scroll"),
+        tag("ul", [tag("li", tag("small", f"{remark}.")) for remark in grid.remarks], class_="notes"),
+    )
+
+
+def _curves(plan: Plan, data: str, results: Results, at_once: int = 5) -> list[Html]:
+    """FID over w, mean over seeds ± standard deviation; the baseline and a few methods in each chart."""
+    lines = {
+        method: _line(method, {c: r for c, r in results.items() if c.data == data and c.method == method})
+        for method in plan.methods
+    }
+    drawn = {method: line for method, line in lines.items() if line is not None and len(line.x) > 1}
+    charts = []
+    others = [method for method in drawn if method != plan.baseline]
+    for start in range(0, len(others), at_once):
+        methods = others[start : start + at_once]
+        shown = [drawn[m] for m in (plan.baseline, *methods) if m in drawn]
+        shown = [dataclasses.replace(line, slot=f"c{slot}") for slot, line in enumerate(shown)]
+        ticks = sorted({w for line in shown for w in line.x})
+        chart = line_chart(
+            f"FID over w: {', '.join(m.name for m in shown)}", shown, "guidance weight w", "{:g}".format, x_ticks=ticks
+        )
+        caption = tag("figcaption", tag("b", "FID ↓"), tag("small", "mean of the seeds ± standard deviation"))
+        charts.append(tag("figure", caption, chart))
+    return charts
+
+
+def _line(method: str, results: Results) -> Line | None:
+    values: dict[float, list[float]] = {}
+    for result in results.values():
+        for point in result["points"]:
+            if (fid := Column("fid").value(point)) is not None and point["w"] is not None:
+                values.setdefault(point["w"], []).append(fid)
+    spreads = {w: mean_std(found) for w, found in sorted(values.items())}
+    bands = tuple(None if s.std is None else (s.mean - s.std, s.mean + s.std) for s in spreads.values())
+    return Line(method, "c0", tuple(spreads), tuple(s.mean for s in spreads.values()), bands) if spreads else None

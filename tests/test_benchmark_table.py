@@ -1,0 +1,142 @@
+"""The numbers of the tables, against a computation by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+import yaml
+
+from t2h.benchmark.plan import parse_plan
+from t2h.benchmark.show import as_csv, as_latex, as_markdown, as_text, difference_text
+from t2h.benchmark.table import summarise
+
+PLAN = {
+    "data": {"d": {"data": "digits"}},
+    "imbalance": [0.1],
+    "seeds": [0, 1, 2],
+    "methods": {"ddpm": {"objective": "ddpm"}, "t2h": {"objective": "t2h"}, "cm": {"objective": "cm"}},
+    "evaluation": {"features": "classifier", "w": [0, 1.5]},
+    "published": [{"source": "A, 2020", "data": "d-0.1", "values": {"t2h": 8.39, "t2h minus ddpm": -2.3}}],
+}
+# FID by method, w and seed.
+FID = {
+    "ddpm": {0.0: [20.0, 22.0, 24.0], 1.5: [10.0, 12.0, 14.0]},
+    "t2h": {0.0: [9.0, 9.0, 9.0], 1.5: [9.0, 12.5, 11.0]},
+    "cm": {0.0: [8.0, 30.0, 30.0], 1.5: [11.0, 13.0, 15.0]},
+}
+
+
+def made(seeds: int = 3):
+    """A plan and results in the form of `t2h evaluate`."""
+    plan = parse_plan(yaml.safe_dump(PLAN | {"seeds": list(range(seeds))}), "mine")
+
+    def point(cell, w: float) -> dict:
+        fid = {"fid": {"value": FID[cell.method][w][cell.seed]}}
+        absent = {"kid": {"value": None, "reason": "too few images"}}
+        tail = {"tail": {"classes": [9], "figures": {"fid": {"value": 2 * fid["fid"]["value"]}}}}
+        return {"w": w, "num_images": 10, "figures": fid | absent, "groups": tail, "classes": []}
+
+    return plan, {
+        cell: {
+            "name": cell.method,
+            "data": {"class_counts": [2, 1], "class_names": ["a", "b"]},
+            "protocol": {},
+            "notes": ["10 images instead of 50,000"],
+            "points": [point(cell, w) for w in (0.0, 1.5)],
+        }
+        for cell in plan.cells()
+    }
+
+
+def rows(choice: str, seeds: int = 3):
+    part = next(part for part in summarise(*made(seeds)) if part.choice == choice)
+    return part, {row.method: row for row in part.rows}
+
+
+def test_mean_std_and_paired_difference():
+    part, by_method = rows("1.5")
+    fid, tail = by_method["t2h"].entries
+    assert (fid.column.title, tail.column.title) == ("fid", "fid tail")  # kid is absent everywhere: no column
+    assert fid.spread.mean == pytest.approx(32.5 / 3)
+    assert fid.spread.std == pytest.approx(
+        np.sqrt(((9 - 32.5 / 3) ** 2 + (12.5 - 32.5 / 3) ** 2 + (11 - 32.5 / 3) ** 2) / 2)
+    )
+    assert fid.difference.mean == pytest.approx((-1 + 0.5 - 3) / 3)
+    # Of the 27 resamples of three differences one is all -3 and one all 0.5: 1/27 > 2.5 %.
+    assert fid.interval == pytest.approx((-3.0, 0.5))
+    assert tail.difference.mean == pytest.approx(2 * (-1 + 0.5 - 3) / 3)
+    assert by_method["ddpm"].entries[0].difference is None
+    assert by_method["cm"].entries[0].interval == pytest.approx((1.0, 1.0))
+    assert any("3 seeds: the bootstrap interval is about the range" in remark for remark in part.remarks)
+    assert "10 images instead of 50,000" in part.remarks
+
+
+def test_the_best_w_is_one_for_all_seeds():
+    _, by_method = rows("best")
+    assert {name: row.w for name, row in by_method.items()} == {"ddpm": 1.5, "t2h": 0.0, "cm": 1.5}
+    assert by_method["t2h"].entries[0].spread.mean == 9
+    assert by_method["t2h"].entries[0].difference.mean == pytest.approx(-3)  # against the baseline at its own best w
+
+
+def test_ranks_and_their_agreement():
+    part, _ = rows("1.5")
+    assert part.ranks.by_method == {"ddpm": (2, 1, 2), "t2h": (1, 2, 1), "cm": (3, 3, 3)}
+    assert part.ranks.tau == pytest.approx((1 / 3 + 1 + 1 / 3) / 3)  # one swapped pair of three: (2 - 1) / 3
+    assert part.ranks.lowest == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_too_few_seeds_say_so(seeds):
+    part, by_method = rows("1.5", seeds)
+    fid = by_method["t2h"].entries[0]
+    assert fid.interval is None
+    assert "too few seeds" in difference_text(fid)
+    assert any(f"too few seeds for an interval ({seeds}; 3 are needed)" in remark for remark in part.remarks)
+    assert (part.ranks.tau is None) == (seeds == 1)
+    assert (fid.spread.std is None) == (seeds == 1)
+
+
+def test_a_missing_cell_leaves_its_pair_out_and_is_named():
+    plan, results = made()
+    gone = next(cell for cell in results if cell.method == "t2h" and cell.seed == 2)
+    del results[gone]
+    part = summarise(plan, results)[0]
+    row = next(row for row in part.rows if row.method == "t2h")
+    assert row.seeds == (0, 1)
+    assert row.entries[0].difference.n == 2
+    assert row.entries[0].difference.mean == pytest.approx(-0.25)
+    assert part.ranks.seeds == (0, 1)
+    assert any("too few seeds for an interval (2; 3 are needed): t2h" in remark for remark in part.remarks)
+    part = summarise(plan, {cell: r for cell, r in results.items() if cell.method != "cm"})[0]
+    assert any("no result yet: cm" in remark for remark in part.remarks)
+
+
+def test_results_that_were_measured_otherwise_are_named():
+    plan, results = made()
+    next(reversed(results.values()))["protocol"] = {"labels": "random"}
+    assert any("not measured alike (labels)" in remark for remark in summarise(plan, results)[0].remarks)
+
+
+def test_texts():
+    plan, results = made()
+    parts = summarise(plan, results)
+    text = as_text(plan, parts)
+    assert "10.83 ± 1.76" in text
+    assert "-1.17 [-3.00, +0.50]" in text
+    assert "Kendall's τ between seeds: 0.56 on average, 0.33 at least" in text
+    assert "8.39" in text
+    assert "as printed in A, 2020" in text
+    markdown = as_markdown(plan, parts)
+    assert "| t2h | 1.5 | 3 | 10.83 ± 1.76 |" in markdown
+    latex = as_latex(plan, parts)
+    assert r"10.83 $\pm$ 1.76" in latex
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\bottomrule") == 7
+    found = list(csv.DictReader(io.StringIO(as_csv(plan, parts))))
+    line = next(r for r in found if (r["point"], r["method"], r["figure"], r["group"]) == ("1.5", "t2h", "fid", ""))
+    assert float(line["difference"]) == pytest.approx(-3.5 / 3)
+    assert [r["source"] for r in found if r["point"] == "published"] == ["A, 2020", "A, 2020"]
+    ours = [line for line in text.splitlines() if line.startswith("t2h minus ddpm")]
+    assert ours[0].split()[-2:] == ["-1.17", "-2.3"]

@@ -1,0 +1,188 @@
+"""Classifiers of long-tailed data, filled up with synthetic images, and of balanced data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from t2h import UserError
+from t2h.cli import main
+from t2h.data import DataConfig, ImageTable, load, load_images
+from t2h.data.batches import Order
+from t2h.downstream.classifier import ClassifierTraining, ResNet, _augmented, fit, predict
+from t2h.downstream.study import Study, make_arm, missing
+from t2h.downstream.table import as_text, summarise
+from t2h.training import LearningConfig, MachineConfig, TrainConfig, train
+
+LONG_TAIL = DataConfig(data="digits", imbalance=0.1)
+TINY = ClassifierTraining(steps=3, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def table() -> ImageTable:
+    return load(LONG_TAIL)
+
+
+def synthetic(table: ImageTable, per_class: int = 150) -> ImageTable:
+    """Noise, so that no class can be learned from it."""
+    labels = np.tile(np.arange(10), per_class)
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), 1, 8, 8), dtype=np.uint8)
+    return ImageTable(images, labels, table.class_names)
+
+
+def test_resnet32_has_the_papers_parameters():
+    parameters = sum(p.numel() for p in ResNet(3, 10, blocks=5).parameters())
+    assert parameters == 464_154  # 0.46 million in table 6 of the paper; option A has no weights in its shortcuts
+    assert ResNet(3, 10, blocks=5)(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    assert ResNet(1, 10, blocks=1)(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_augmentation_shifts_and_mirrors_each_image_on_its_own():
+    images = torch.randint(0, 256, (40, 2, 5, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    out = _augmented(images, 1, True, torch.Generator().manual_seed(1))
+    padded = torch.nn.functional.pad(images.float() / 127.5 - 1, (1, 1, 1, 1))
+    seen = set()
+    for i in range(40):
+        ways = [
+            (dy, dx, mirrored)
+            for dy in range(3)
+            for dx in range(3)
+            for mirrored in (False, True)
+            if torch.equal(out[i].flip(-1) if mirrored else out[i], padded[i, :, dy : dy + 5, dx : dx + 6])
+        ]
+        assert len(ways) == 1
+        seen.add(ways[0])
+    assert len(seen) > 10
+    plain = _augmented(images, 0, False, torch.Generator().manual_seed(1))
+    assert torch.equal(plain, images.float() / 127.5 - 1)
+
+
+def test_it_learns_the_digits_and_repeats_itself():
+    data, test = load_images("digits", split="train"), load_images("digits", split="test")
+    images, training = np.asarray(data.images), ClassifierTraining(steps=150, batch_size=64)
+    order = Order(data.labels.astype(np.int64), 0)
+    network = fit(images, order, 10, training, seed=0)
+    right = (predict(network, test, "cpu") == test.labels).mean()
+    assert right > 0.9
+    short = ClassifierTraining(steps=3, batch_size=8)
+    a, b, c = (fit(images, order, 10, short, seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not all(torch.equal(a[name], c[name]) for name in a)
+
+
+def test_the_filled_arm_is_balanced_and_keeps_every_real_image(table):
+    noise = synthetic(table)
+    arm = make_arm("filled", table, noise)
+    counts = table.class_counts
+    assert np.bincount(arm.labels).tolist() == [counts.max()] * 10
+    assert list(arm.synthetic) == (counts.max() - counts).tolist() == missing(counts).tolist()
+    assert np.array_equal(arm.images[: len(table)], np.asarray(table.images))
+    added, labels = arm.images[len(table) :], arm.labels[len(table) :]
+    assert np.array_equal(added[labels == 9], noise.images[noise.labels == 9][: missing(counts)[9]])
+    assert make_arm("resampled", table).power == 0
+    assert make_arm("long-tailed", table).power == 1
+
+
+def test_synthetic_images_that_do_not_suit_are_refused(table):
+    with pytest.raises(UserError, match=r"too few synthetic images: .* 5 of "):
+        make_arm("filled", table, synthetic(table, 5))
+    large = ImageTable(np.zeros((10, 1, 16, 16), np.uint8), np.arange(10), table.class_names)
+    with pytest.raises(UserError, match="16 px with 1 channels, the data 8 px"):
+        make_arm("filled", table, large)
+    with pytest.raises(UserError, match="needs synthetic images"):
+        make_arm("filled", table)
+
+
+def test_a_study_resumes_and_refuses_results_of_something_else(table, tmp_path):
+    test = load_images("digits", split="test")
+    study = Study(table.class_counts, test, TINY, tmp_path, progress=False)
+    arm = make_arm("long-tailed", table)
+    first = study.run(arm, 0)
+    stamp = (tmp_path / "long-tailed/seed0.json").stat().st_mtime_ns
+    assert study.run(arm, 0) == first
+    assert (tmp_path / "long-tailed/seed0.json").stat().st_mtime_ns == stamp
+    counts = np.bincount(test.labels)
+    per_class = np.array(first["per_class"])
+    assert first["accuracy"]["overall"] == pytest.approx((per_class * counts).sum() / counts.sum())
+    tail = [6, 7, 8, 9]  # i*C//3: thirds of 10 classes are 3, 3 and 4
+    assert first["accuracy"]["tail"] == pytest.approx((per_class[tail] * counts[tail]).sum() / counts[tail].sum())
+    other = Study(table.class_counts, test, ClassifierTraining(steps=4, batch_size=8), tmp_path, progress=False)
+    with pytest.raises(UserError, match="other images or another training"):
+        other.run(arm, 0)
+
+
+def test_the_table_against_hand_computation():
+    def run(arm: str, seed: int, overall: float) -> dict:
+        return {"arm": arm, "seed": seed, "images": 10, "accuracy": {"overall": overall, "tail": overall / 2}}
+
+    runs = [run("long-tailed", s, v) for s, v in enumerate((0.5, 0.6, 0.7))]
+    runs += [run("filled", s, v) for s, v in enumerate((0.6, 0.6, 0.9))]
+    plain, filled = summarise(runs)
+    assert plain["figures"]["overall"]["mean"] == pytest.approx(0.6)
+    assert plain["figures"]["overall"]["std"] == pytest.approx(0.1)
+    assert plain["figures"]["overall"]["difference"] is None
+    difference = filled["figures"]["tail"]["difference"]
+    assert difference["mean"] == pytest.approx(0.05)
+    assert difference["interval"] == pytest.approx([0.0, 0.1])
+    assert "60.0 ± 10.0" in as_text([plain, filled])
+    assert "+10.0 [+0.0, +20.0]" in as_text([plain, filled])
+    few = summarise([r for r in runs if r["seed"] == 0])
+    assert few[1]["figures"]["overall"]["difference"]["interval"] is None
+    assert "too few seeds" in as_text(few)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "ddpm"
+    machine = MachineConfig(device="cpu", log_every=2, save_every=0, grid_every=None)
+    learning = LearningConfig(steps=2, batch_size=8, warmup_steps=1)
+    train(TrainConfig(data=LONG_TAIL, objective="ddpm", learning=learning, machine=machine), out, progress=False)
+    return out
+
+
+def test_the_command_from_a_run_to_the_table_and_again(trained, tmp_path, capsys):
+    out = tmp_path / "study"
+    command = ["classify", "--out", str(out), "--run", str(trained), "--imbalance", "0.1", "--sampling-steps", "1"]
+    command += ["--steps", "3", "--batch-size", "8", "--device", "cpu", "--quiet", "--seeds", "0", "1"]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "paired difference to long-tailed" in shown
+    assert "too few seeds for intervals (2; 3 are needed)" in shown
+    content = json.loads((out / "classify.json").read_text())
+    assert [row["arm"] for row in content["summary"]] == ["long-tailed", "filled", "balanced"]
+    images = {row["arm"]: row["images"] for row in content["summary"]}
+    counts = content["data"]["class_counts"]
+    assert images == {"long-tailed": sum(counts), "filled": 10 * max(counts), "balanced": 1437}
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    assert main(command) == 0
+    assert {path for path in before if path.stat().st_mtime_ns != before[path]} == {out / "classify.json"}
+    with np.load(out / "synthetic.npz") as file:
+        assert np.bincount(file["labels"], minlength=10).tolist() == [max(counts) - n for n in counts]
+
+    stored = ["classify", "--out", str(tmp_path / "b"), "--samples", str(out / "synthetic.npz"), "--imbalance", "0.1"]
+    assert main([*stored, "--arms", "filled", "--seeds", "0", "--steps", "3", "--batch-size", "8", "--quiet"]) == 0
+    again = json.loads((tmp_path / "b/classify.json").read_text())["runs"][0]
+    assert again["images_sha256"] == next(r for r in content["runs"] if r["arm"] == "filled")["images_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "the data are not long-tailed"),
+        (["--imbalance", "0.1"], "give either --run or --samples"),
+        (["--imbalance", "0.1", "--arms", "fill"], "unknown arm 'fill'; did you mean 'filled'"),
+        (["--imbalance", "0.1", "--arms", "balanced", "--seeds", "1", "1"], "--seeds 1 1"),
+    ],
+)
+def test_mistakes(words, said, tmp_path, capsys):
+    assert main(["classify", "--out", str(tmp_path / "x"), *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_run_of_another_long_tail_is_refused(trained, tmp_path, capsys):
+    assert main(["classify", "--out", str(tmp_path / "x"), "--run", str(trained), "--imbalance", "0.2"]) == 2
+    assert "was trained on other class counts" in capsys.readouterr().err
