@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,8 @@ def test_the_whole_way_in_miniature(tmp_path: Path, capsys):
     assert main(["reference", *data, "--features", "classifier", "--out", reference]) == 0
     judge = ["--reference", reference, "--per-class", "3", "--steps", "2", "--figures", "fid", "accuracy"]
     assert main(["evaluate", run, *judge, "--w", "0", "1.5"]) == 0
+    assert main(["evaluate", run, *judge, "--w", "1.5", "--float", "--out", str(tmp_path / "float.json")]) == 0
+    assert json.loads((tmp_path / "float.json").read_text())["protocol"]["image_path"] == "float"
     assert main(["compare", run]) == 0
     assert main(["report", run, "--out", str(tmp_path / "page.html")]) == 0
     out = capsys.readouterr().out

@@ -19,7 +19,8 @@ import diffusers
 import numpy as np
 import torch
 from diffusers import SchedulerMixin
-from jaxtyping import Int, UInt8
+from diffusers.utils import logging as diffusers_logging
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from tqdm import tqdm
 
@@ -118,14 +119,14 @@ class Wanted:
         return Wanted(self.labels[keep], self.index[keep])
 
 
-def draw(
+def draw_float(
     pipeline: T2HPipeline,
     wanted: Wanted,
     sampling: Sampling,
     batch_size: int = 250,
     progress: bool = True,
-) -> Iterator[UInt8[np.ndarray, "b h w c"]]:
-    """Draw images batch by batch, in the order of ``wanted``, as 8-bit (b, H, W, C).
+) -> Iterator[Float[np.ndarray, "b h w c"]]:
+    """Draw images batch by batch, in the order of ``wanted``, as float32 in [0, 1], (b, H, W, C).
 
     Args:
         pipeline: whose network draws; of its scheduler only the noise schedule is used.
@@ -159,11 +160,19 @@ def draw(
                 )
                 if not np.isfinite(output.images).all():
                     raise UserError("the network draws values that are no numbers: its training has diverged.")
-                yield (output.images * 255).round().astype(np.uint8)
+                yield output.images
                 bar.update(len(part))
     finally:
         pipeline.scheduler = before
         pipeline.unet.train(training)
+
+
+def draw(
+    pipeline: T2HPipeline, wanted: Wanted, sampling: Sampling, batch_size: int = 250, progress: bool = True
+) -> Iterator[UInt8[np.ndarray, "b h w c"]]:
+    """As `draw_float`, rounded to 8 bits, as images are stored."""
+    for images in draw_float(pipeline, wanted, sampling, batch_size, progress):
+        yield (images * 255).round().astype(np.uint8)
 
 
 def draw_array(
@@ -191,10 +200,6 @@ def draw_grid(
     return sample_grid(images, wanted.labels, pipeline.config["class_names"], counts, columns)
 
 
-# --- where the pipeline comes from, and where the images go
-# --------------------------------------------------------------
-
-
 def load_pipeline(source: Path) -> T2HPipeline:
     """The pipeline of a run folder, of a pipeline folder, or of an official checkpoint file.
 
@@ -207,9 +212,20 @@ def load_pipeline(source: Path) -> T2HPipeline:
         return from_official(source)
     for folder in (source / "pipeline", source):
         if (folder / "model_index.json").exists():
-            return T2HPipeline.from_pretrained(folder)
+            return _quietly(folder)
     state = "does not exist" if not source.exists() else "holds no pipeline/ (no checkpoint was written yet?)"
     raise UserError(f"{source} {state}; give the folder of a run, a pipeline folder, or an official checkpoint.")
+
+
+def _quietly(folder: Path) -> T2HPipeline:
+    """`from_pretrained` without diffusers' own progress bar, which says nothing for two small parts."""
+    shown = diffusers_logging.is_progress_bar_enabled()
+    diffusers_logging.disable_progress_bar()
+    try:
+        return T2HPipeline.from_pretrained(folder)
+    finally:
+        if shown:
+            diffusers_logging.enable_progress_bar()
 
 
 def weights_sha256(pipeline: T2HPipeline) -> str:

@@ -38,6 +38,8 @@ class Args:
     """Denoising steps of a run's samples."""
     seed: int = 0
     """Of a run's samples."""
+    float_images: Annotated[bool, tyro.conf.arg(name="float")] = False
+    """Judge a run's images as they leave the network, not rounded to 8 bits (as the official code does)."""
     options: Annotated[FigureOptions, tyro.conf.arg(name="")] = field(default_factory=FigureOptions)
     features: str | None = None
     """inception, module:callable or hf:NAME. Default: what the reference was made with."""
@@ -68,7 +70,9 @@ def main(argv: list[str]) -> int:
     judge = Judge(reference, _extractor(args, reference, device), args.options)
     first, out = args.source[0], args.out or default_out(args.source[0], args.reference)
     if is_run(first):
-        drawing = Drawing(args.per_class, args.scheduler, args.steps, args.seed, args.batch_size, device)
+        drawing = Drawing(
+            args.per_class, args.scheduler, args.steps, args.seed, args.batch_size, device, args.float_images
+        )
         result = evaluate_run(first, args.w, judge, out, drawing, args.name)
     else:
         result = evaluate_stored(args.source, judge, out, args.name)

@@ -33,6 +33,7 @@ class Drawing:
         seed: of the images.
         batch_size: images a pass; it does not change them.
         device: where the network runs.
+        float_images: judge the images as they leave the network, not rounded to 8 bits (as the official code does).
     """
 
     per_class: int | None = None
@@ -41,6 +42,7 @@ class Drawing:
     seed: int = 0
     batch_size: int = 250
     device: str = "cpu"
+    float_images: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,7 @@ def evaluate_run(
     Raises:
         UserError: as `evaluate_arrays`, or if there is no pipeline, or it has other classes than the reference.
     """
-    from t2h.sampling import Sampling, Wanted, draw_array, load_pipeline, protocol
+    from t2h.sampling import Sampling, Wanted, draw, draw_float, load_pipeline, protocol
 
     drawing = drawing or Drawing()
     pipeline = load_pipeline(run).to(drawing.device)
@@ -110,10 +112,12 @@ def evaluate_run(
     config_file = run / "config.yaml"
     config = yaml.safe_load(config_file.read_text("utf-8")) if config_file.is_file() else None
     facts = protocol(pipeline, sampling(ws[0]))
-    source = provenance(facts, name or run.name, "exact" if labels is not None else "none", config=config)
+    image_path = "float" if drawing.float_images else "8-bit"
+    source = provenance(facts, name or run.name, "exact" if labels is not None else "none", image_path, config)
 
     def drawn(w: float) -> SampleSet:
-        images = draw_array(pipeline, wanted, sampling(w), drawing.batch_size, progress)
+        drawer = draw_float if drawing.float_images else draw
+        images = np.concatenate(list(drawer(pipeline, wanted, sampling(w), drawing.batch_size, progress)))
         return SampleSet(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels, w, source)
 
     planned = [Planned(w, len(wanted), None, partial(drawn, w)) for w in ws]

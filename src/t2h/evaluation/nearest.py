@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from t2h.errors import UserError
@@ -17,7 +17,7 @@ from t2h.metrics.neighbours import nearest
 
 
 def beside_training_images(
-    images: UInt8[np.ndarray, "n c h w"],
+    images: UInt8[np.ndarray, "n c h w"] | Float[np.ndarray, "n c h w"],
     labels: Int[np.ndarray, " n"],
     config: dict[str, Any],
     extractor: FeatureExtractor,
@@ -71,8 +71,10 @@ def nearest_examples(
     return found
 
 
-def png(image: UInt8[np.ndarray, "c h w"]) -> str:
-    """An image as a PNG file in base64."""
+def png(image: UInt8[np.ndarray, "c h w"] | Float[np.ndarray, "c h w"]) -> str:
+    """An image, 8-bit or in [0, 1], as a PNG file in base64."""
     file = io.BytesIO()
+    if image.dtype != np.uint8:
+        image = (image * 255).round().astype(np.uint8)
     Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(file, format="PNG")
     return base64.b64encode(file.getvalue()).decode("ascii")
