@@ -11,7 +11,7 @@ from typing import Literal
 
 from t2h.benchmark.claim import claim
 from t2h.benchmark.plan import Cell, Judging, Plan
-from t2h.data import ImageTable, load_images, long_tail_indices
+from t2h.data import ImageTable, load_images, long_tail_rows
 from t2h.device import pick_device
 from t2h.errors import UserError
 from t2h.evaluation.curve import Drawing, evaluate_run
@@ -141,11 +141,7 @@ class Judges:
     def _reference(self, cell: Cell) -> Reference:
         config, asked = cell.config.data, self.asked
         table = _images(cell, config.split)
-        rows = None
-        if config.imbalance != 1 or config.counts is not None:
-            rows = long_tail_indices(
-                table.labels, config.imbalance, config.profile, config.long_tail_seed, table.num_classes, config.counts
-            )
+        rows = long_tail_rows(table, config)
         extractor: FeatureExtractor
         if asked.features == "classifier":
             from t2h.features.classifier import classifier_for

@@ -14,7 +14,7 @@ import torch
 from t2h.benchmark.plan import Cell, Plan
 from t2h.evaluation.compare import align
 from t2h.objectives import describe
-from t2h.training.plan import duration
+from t2h.training.plan import duration, seconds_per_step
 
 # A backward pass costs about two forward ones.
 _FORWARD_AND_BACKWARD = 3
@@ -66,14 +66,7 @@ def _time(cell: Cell, steps: int = 3) -> tuple[int, int, float, float]:
 
     plain = dataclasses.replace(cell.config, objective="ddpm")
     trainer = Trainer(plain, Path("dry-run"), make_accelerator(plain))
-    batches = trainer.stream.batches(0, trainer.share)
-    trainer.take_step(batches)
-    trainer.check()
-    begun = time.perf_counter()
-    for _ in range(steps):
-        trainer.take_step(batches)
-    trainer.check()  # waits for the device
-    per_training = (time.perf_counter() - begun) / (steps * plain.learning.batch_size * _FORWARD_AND_BACKWARD)
+    per_training = seconds_per_step(trainer, steps) / (plain.learning.batch_size * _FORWARD_AND_BACKWARD)
     unet, device = trainer.setup.unet.eval(), trainer.accelerator.device
     size, n = trainer.setup.table.image_size, 64
     x = torch.zeros(n, trainer.setup.table.channels, *size, device=device)

@@ -41,7 +41,7 @@ class Args:
 def main(argv: list[str]) -> int:
     """Make the file and say what is in it."""
     args = parse(Args, "reference", argv)
-    from t2h.data import long_tail_indices
+    from t2h.data import long_tail_rows
     from t2h.device import pick_device
     from t2h.errors import UserError
     from t2h.evaluation.reference import describe, make_reference
@@ -54,11 +54,7 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--out {args.out}: a reference file ends in .safetensors or .npz.")
     config, device = args.data, str(pick_device(args.device))
     table = _images(config, config.split)
-    rows = None
-    if config.imbalance != 1 or config.counts is not None:
-        rows = long_tail_indices(
-            table.labels, config.imbalance, config.profile, config.long_tail_seed, table.num_classes, config.counts
-        )
+    rows = long_tail_rows(table, config)
     extractor: FeatureExtractor
     if args.features == "classifier":
         classifier = classifier_for(table.images, table.labels, table.num_classes, device=device, progress=True)

@@ -1,6 +1,6 @@
 """Labelled images and their long tails."""
 
-from t2h.data.config import DataConfig, load
+from t2h.data.config import DataConfig, load, long_tail_rows
 from t2h.data.groups import head_to_tail, shots, thirds
 from t2h.data.longtail import class_frequency, long_tail_indices, profile_counts
 from t2h.data.sources import SOURCES, load_images
@@ -16,6 +16,7 @@ __all__ = [
     "load",
     "load_images",
     "long_tail_indices",
+    "long_tail_rows",
     "profile_counts",
     "shots",
     "thirds",

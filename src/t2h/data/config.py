@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
 from t2h.data.decode import settled
 from t2h.data.longtail import Profile, check_imbalance, long_tail_indices
@@ -57,16 +58,18 @@ def load(config: DataConfig) -> ImageTable:
             config.download,
         )
     )
-    return settled(table.select(_rows(table, config)))
+    rows = long_tail_rows(table, config)
+    return settled(table.select(np.arange(len(table)) if rows is None else rows))
 
 
-def _rows(table: ImageTable, config: DataConfig) -> np.ndarray:
-    whole = config.counts is None and config.imbalance == 1
+def long_tail_rows(table: ImageTable, config: DataConfig) -> Int[np.ndarray, " n"] | None:
+    """The rows of the whole table that a configuration keeps; None where it keeps all, as they are.
+
+    Raises:
+        UserError: as `long_tail_indices`.
+    """
+    if config.counts is None and (config.imbalance == 1 or config.profile == "none"):
+        return None
     return long_tail_indices(
-        table.labels,
-        config.imbalance,
-        "none" if whole else config.profile,
-        config.long_tail_seed,
-        table.num_classes,
-        config.counts,
+        table.labels, config.imbalance, config.profile, config.long_tail_seed, table.num_classes, config.counts
     )

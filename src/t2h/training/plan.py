@@ -38,14 +38,7 @@ def plan(config: TrainConfig, timed_steps: int = 3) -> str:
     """
     accelerator = make_accelerator(config)
     trainer = Trainer(config, Path("dry-run"), accelerator)
-    batches = trainer.stream.batches(0, trainer.share)
-    trainer.take_step(batches)
-    trainer.check()
-    start = time.perf_counter()
-    for _ in range(timed_steps):
-        trainer.take_step(batches)
-    trainer.check()  # waits for the device
-    per_step = (time.perf_counter() - start) / timed_steps
+    per_step = seconds_per_step(trainer, timed_steps)
     weights, saved = memory(trainer)
     return "\n".join(
         [
@@ -56,6 +49,18 @@ def plan(config: TrainConfig, timed_steps: int = 3) -> str:
             f"({config.learning.batch_size / per_step:,.0f} images/s)",
         ]
     )
+
+
+def seconds_per_step(trainer: Trainer, steps: int = 3) -> float:
+    """Seconds of an optimisation step, measured over a few, after one to warm up."""
+    batches = trainer.stream.batches(0, trainer.share)
+    trainer.take_step(batches)
+    trainer.check()
+    start = time.perf_counter()
+    for _ in range(steps):
+        trainer.take_step(batches)
+    trainer.check()  # waits for the device
+    return (time.perf_counter() - start) / steps
 
 
 def memory(trainer: Trainer) -> tuple[int, int]:
