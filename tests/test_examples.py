@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from t2h import NoiseSchedule, T2HPipeline
 from t2h.cli import VERBS, main
+from t2h.network import build_network, network_config
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,6 +19,16 @@ ROOT = Path(__file__).parents[1]
 def test_a_loop_of_your_own_learns():
     losses = runpy.run_path(str(ROOT / "examples" / "your_own_loop.py"))["main"](steps=60)
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+
+
+def test_the_ten_lines_of_the_readme(tmp_path, monkeypatch):
+    unet = build_network(network_config("digits", 2, 3, 8)).eval()
+    pipeline = T2HPipeline(unet, NoiseSchedule().ddim_scheduler(), ["oak", "yew"], [9, 2])
+    pipeline.save_pretrained(tmp_path / "runs" / "mine" / "pipeline")
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == [f"yew_{i}.png" for i in range(8)]
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
