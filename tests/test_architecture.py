@@ -19,6 +19,7 @@ FLOORS = [
     ["cli", "compat"],
     ["benchmark", "downstream"],
     ["training", "evaluation", "report", "convert"],
+    ["samples"],
     ["sampling"],
     ["features", "grid"],
     ["pipeline", "objectives", "data", "metrics"],

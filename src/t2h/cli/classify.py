@@ -128,7 +128,8 @@ def _synthetic(args: Args, table: ImageTable, device: str) -> ImageTable:
 
     path = args.samples or args.out / "synthetic.npz"
     if args.run is not None:
-        from t2h.sampling import Sampling, Wanted, load_pipeline, sample_to_npz
+        from t2h.samples import sample_to_npz
+        from t2h.sampling import Sampling, Wanted, load_pipeline
 
         pipeline = load_pipeline(args.run).to(device)
         lacking = missing(table.class_counts)

@@ -41,7 +41,8 @@ def main(argv: list[str]) -> int:
 
     from t2h.device import pick_device
     from t2h.errors import UserError
-    from t2h.sampling import Wanted, load_pipeline, sample_to_folder, sample_to_npz
+    from t2h.samples import sample_to_folder, sample_to_npz
+    from t2h.sampling import Wanted, load_pipeline
 
     if args.per_class < 1:
         raise UserError(f"--per-class is {args.per_class}; it must be at least 1.")

@@ -15,7 +15,8 @@ from t2h.device import pick_device
 from t2h.errors import UserError
 from t2h.files import replaced
 from t2h.pipeline import T2HPipeline
-from t2h.sampling import Sampling, Wanted, sample_to_npz
+from t2h.samples import sample_to_npz
+from t2h.sampling import Sampling, Wanted
 from t2h.schedule import NoiseSchedule
 from t2h.training.checkpoints import RunFolder
 

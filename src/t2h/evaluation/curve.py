@@ -89,7 +89,8 @@ def evaluate_run(
     Raises:
         UserError: as `evaluate_arrays`, or if there is no pipeline, or it has other classes than the reference.
     """
-    from t2h.sampling import Sampling, Wanted, draw, draw_float, load_pipeline, protocol
+    from t2h.samples import protocol
+    from t2h.sampling import Sampling, Wanted, draw, draw_float, load_pipeline
 
     drawing = drawing or Drawing()
     pipeline = load_pipeline(run).to(drawing.device)
