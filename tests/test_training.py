@@ -366,31 +366,47 @@ def test_ctrl_c_at_the_command_line(tmp_path):
     assert len(RunFolder(tmp_path / "r").checkpoints()) == 1
 
 
-@pytest.mark.slow
+PROCESS = """
+import hashlib, sys
+from pathlib import Path
+import torch
+from t2h.training import TrainConfig, train
+from t2h.training.trainer import Trainer, make_accelerator
+
+config, out = TrainConfig.from_yaml(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+train(config, out / "run", progress=False)
+
+accelerator = make_accelerator(config)
+trainer = Trainer(config, out / "again", accelerator)
+batches = trainer.stream.batches(0, trainer.share)
+x0, y = next(batches)
+batch = trainer.noised(x0, y, 0)
+assert len(x0) == 4 and len(batch.reference_x0) == 8 and batch.offset == 4 * accelerator.process_index
+assert torch.equal(batch.reference_x0[batch.offset : batch.offset + 4], x0)
+for _ in range(3):
+    trainer.take_step(batches)
+weights = b"".join(p.detach().numpy().tobytes() for p in trainer.unet.parameters())
+(out / f"weights{accelerator.process_index}").write_text(hashlib.sha256(weights).hexdigest())
+(out / f"images{accelerator.process_index}").write_text(" ".join(map(str, y.tolist())))
+"""
+
+
 def test_two_processes_share_a_run(tmp_path):
-    """`accelerate launch`: each takes half of every batch, and T2H's references are those of both."""
-    script = tmp_path / "go.py"
-    script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom t2h.training import TrainConfig, train\n"
-        "train(TrainConfig.from_yaml(Path(sys.argv[1]).read_text()), Path(sys.argv[2]), progress=False)\n"
-    )
-    (tmp_path / "config.yaml").write_text(config(steps=4).to_yaml())
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*launch, str(script), str(tmp_path / "config.yaml"), str(tmp_path / "run")], check=True, env=env, timeout=280
-    )
+    """Each takes its half of every batch; T2H's references are those of both; the weights stay the same on both."""
+    (tmp_path / "go.py").write_text(PROCESS)
+    (tmp_path / "config.yaml").write_text(config(steps=4, warmup_steps=0, device="auto").to_yaml())
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launch, str(tmp_path / "go.py"), str(tmp_path / "config.yaml"), str(tmp_path)]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    ran = subprocess.run(command, env=env, timeout=280, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
     folder = RunFolder(tmp_path / "run")
     assert [step for step, _ in losses(folder)] == [2, 4]
     assert folder.metrics()[-1]["images_seen"] == 32
     assert sum(folder.metrics()[-1]["transfer"]["total"]) == 16  # the main process's half
     assert T2HPipeline.from_pretrained(folder.pipeline_folder).config["images_seen"] == 32
+    assert (tmp_path / "weights0").read_text() == (tmp_path / "weights1").read_text()
+    whole = Trainer(TINY, tmp_path / "one", make_accelerator(TINY))
+    _, y = next(whole.stream.batches(0, whole.share))
+    halves = [(tmp_path / f"images{rank}").read_text().split() for rank in (0, 1)]
+    assert [int(label) for half in halves for label in half] == y.tolist()

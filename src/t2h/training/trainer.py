@@ -42,7 +42,9 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         raise UserError("--mixed-precision fp16 needs a CUDA device; on others use bf16 or no.")
     if PartialState().num_processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run of this process may have had others
-    accelerator = Accelerator(mixed_precision=machine.mixed_precision, cpu=machine.device == "cpu")
+    usable = torch.cuda.is_available() or torch.backends.mps.is_available()
+    cpu = machine.device == "cpu" or not usable  # told so, several processes share the work on CPUs as well
+    accelerator = Accelerator(mixed_precision=machine.mixed_precision, cpu=cpu)
     parts = accelerator.num_processes * learning.accumulate
     if learning.batch_size % parts:
         raise UserError(
