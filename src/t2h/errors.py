@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Callable, Iterable
 
 
 class UserError(ValueError):
@@ -26,3 +28,20 @@ def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror.lower()}; check that the place exists, may be written, and has room."
     return str(error)
+
+
+def exit_status(program: str, call: Callable[[], int | None]) -> int:
+    """The exit status of a command: 2 after one line about a user's mistake, 130 after Ctrl-C, else what it returned.
+
+    T2H_TRACEBACK in the environment shows where a mistake was noticed.
+    """
+    try:
+        return call() or 0
+    except (UserError, OSError) as error:
+        if os.environ.get("T2H_TRACEBACK"):
+            raise
+        print(f"{program}: {one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130

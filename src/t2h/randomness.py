@@ -8,12 +8,9 @@ NVIDIA's EDM.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 
 def derive_seed(seed: int, purpose: str, *numbers: int) -> int:
@@ -25,8 +22,3 @@ def derive_seed(seed: int, purpose: str, *numbers: int) -> int:
 def generator(device: torch.device | str, seed: int, purpose: str, *numbers: int) -> torch.Generator:
     """A torch generator on ``device``, seeded by `derive_seed`."""
     return torch.Generator(device=device).manual_seed(derive_seed(seed, purpose, *numbers))
-
-
-def starting_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Float[Tensor, "b c h w"]:
-    """Standard normal noise (len(seeds), *shape), float32 on the CPU: image i depends on ``seeds[i]`` alone."""
-    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from t2h.errors import UserError, one_line, unknown_name
+from t2h.errors import exit_status, unknown_name
 from t2h.version import __version__
 
 VERBS = {
@@ -45,15 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args[0] in ("-V", "--version"):
         print(__version__)
         return 0
-    try:
-        if args[0] not in VERBS:
-            raise unknown_name("verb", args[0], VERBS)
-        return importlib.import_module(f"t2h.cli.{args[0]}").main(args[1:]) or 0
-    except (UserError, OSError) as error:
-        if os.environ.get("T2H_TRACEBACK"):
-            raise
-        print(f"t2h: {one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("t2h: interrupted", file=sys.stderr)
-        return 130
+    return exit_status("t2h", lambda: _verb(args[0])(args[1:]))
+
+
+def _verb(name: str) -> Callable[[list[str]], int | None]:
+    if name not in VERBS:
+        raise unknown_name("verb", name, VERBS)
+    return importlib.import_module(f"t2h.cli.{name}").main

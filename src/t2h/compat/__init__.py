@@ -6,14 +6,12 @@ from the official behaviour, these restore it; docs/differences.md says what the
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from t2h.compat.flags import Flag, Flags, help_text, notices, parse_flags
 from t2h.compat.tables import DDPM_GEN, MAIN
-from t2h.errors import UserError, one_line
+from t2h.errors import UserError, exit_status
 
 __all__ = ["ddpm_gen_py", "main_py"]
 
@@ -34,19 +32,14 @@ def _run(script: str, what: str, table: tuple[Flag, ...], argv: Sequence[str], c
     if {"-h", "--help", "-help", "--helpfull", "--helpshort", "-?"} & set(argv):
         print(help_text(script, what, table))
         return 0
-    try:
+
+    def parsed() -> int:
         flags = parse_flags(argv, table)
         for line in notices(flags, table):
             print(f"notice: {line}")
         return call(flags)
-    except (UserError, OSError) as error:
-        if os.environ.get("T2H_TRACEBACK"):
-            raise
-        print(f"{script}: {one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{script}: interrupted", file=sys.stderr)
-        return 130
+
+    return exit_status(script, parsed)
 
 
 def _main(flags: Flags) -> int:

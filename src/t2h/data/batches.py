@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,9 +20,6 @@ from torch.utils.data import DataLoader, Dataset
 from t2h.data.table import Images, ImageTable
 from t2h.errors import UserError
 from t2h.randomness import derive_seed, generator
-
-Resampling = Literal["none", "sqrt", "balanced"]
-POWER = {"none": 1.0, "sqrt": 0.5, "balanced": 0.0}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from t2h.errors import UserError, unknown_name
 from t2h.evaluation.result import Result
 
 FIGURES = ("fid", "kid", "precision_k5", "recall_k5", "coverage_k5", "accuracy", "memorisation")
-LOWER_IS_BETTER = ("fid", "kid", "memorisation")
 DECIMALS = {"fid": 2, "is": 2, "kid": 4}
 # Where two results may differ and still be comparable: names that a hash beside them covers, and seeds of sampling.
 _NO_FACTORS = ("reference.name", "reference.split", "reference.num_images", "reference.class_counts", "sampler.seed")

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from t2h.data.groups import head_to_tail, thirds
 from t2h.errors import UserError
 from t2h.report.figures import PAPER_W, Figure
 
@@ -36,12 +37,11 @@ class ClassTable:
     @cached_property
     def order(self) -> list[int]:
         """Class indices from the most frequent to the rarest; equal counts keep the order of the labels."""
-        return sorted(range(len(self.names)), key=lambda c: -self.counts[c])
+        return head_to_tail(self.counts).tolist()
 
     def group(self, label: int) -> str:
         """ "head", "medium" or "tail": thirds of the classes in order of frequency, with boundaries i*K//3."""
-        rank, total = self.order.index(label), len(self.order)
-        return "head" if rank < total // 3 else "medium" if rank < 2 * total // 3 else "tail"
+        return next(name for name, classes in thirds(self.counts).items() if label in classes)
 
     @staticmethod
     def read(entry: Any) -> ClassTable | None:

@@ -19,6 +19,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from t2h.data.batches import BatchStream, Share
+from t2h.device import pick_device
 from t2h.errors import UserError
 from t2h.objectives.base import NoisedBatch, noise_batch
 from t2h.randomness import derive_seed, generator
@@ -34,17 +35,13 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         UserError: for a device that is not there, or a batch that does not divide.
     """
     machine, learning = config.machine, config.learning
-    if machine.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: this machine has no CUDA device; use --device cpu or auto.")
-    if machine.device == "mps" and not torch.backends.mps.is_available():
-        raise UserError("--device mps: this machine has no MPS device; use --device cpu or auto.")
-    if machine.mixed_precision == "fp16" and (machine.device == "cpu" or not torch.cuda.is_available()):
+    device = pick_device(machine.device)
+    if machine.mixed_precision == "fp16" and device.type != "cuda":
         raise UserError("--mixed-precision fp16 needs a CUDA device; on others use bf16 or no.")
     if PartialState().num_processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run of this process may have had others
-    usable = torch.cuda.is_available() or torch.backends.mps.is_available()
-    cpu = machine.device == "cpu" or not usable  # told so, several processes share the work on CPUs as well
-    accelerator = Accelerator(mixed_precision=machine.mixed_precision, cpu=cpu)
+    # cpu=True also lets several processes share the work of a machine that has no other device
+    accelerator = Accelerator(mixed_precision=machine.mixed_precision, cpu=device.type == "cpu")
     parts = accelerator.num_processes * learning.accumulate
     if learning.batch_size % parts:
         raise UserError(
