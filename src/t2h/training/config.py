@@ -21,7 +21,7 @@ class NetworkConfig:
     """The network."""
 
     network: str = "auto"
-    """A preset (cifar, tiny-imagenet, small, digits), a JSON file with a UNet2DModel configuration, or auto."""
+    """A preset (cifar, tiny-imagenet, small, mini, digits), a JSON file with a UNet2DModel configuration, or auto."""
     conditional: bool = True
     """Tell the network the class; otherwise it is unconditional."""
     dropout: float | None = None
