@@ -193,7 +193,6 @@ def test_other_trainings() -> None:
     [
         ("--data_type cifar10lt --num_class 100", "cifar10lt has 10 classes"),
         ("--data_type imgnetLT", "no such data"),
-        ("--augm", "cannot be trained here"),
         ("--ch 48", "32 must divide it"),
         ("--ch_mult 2 --ch_mult 2", "must begin with 1"),
         ("--attn 4", "levels 0 ... 3 only"),
@@ -311,6 +310,31 @@ def test_resume_from_an_official_checkpoint(official: Path, run: Path, data: Pat
     # and it trains on from there
     assert main_py(train_line(data, tmp_path / "on", f"{more} --total_steps 4")) == 0
     assert main_py(train_line(data, official)) == 2  # never among official checkpoints by accident
+
+
+def test_resume_from_an_official_checkpoint_with_augmentation(
+    official: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = torch.load(official / "ckpt_2.pt", weights_only=True)
+    told = torch.randn(128, 9, generator=torch.Generator().manual_seed(0))
+    place = len(content["net_model"])
+    for part in ("net_model", "ema_model"):
+        content[part]["augm_embedding.weight"] = told
+    content["optim"]["state"][place] = {"step": 3, "exp_avg": told * 5, "exp_avg_sq": told.abs()}
+    torch.save(content, official / "ckpt_2.pt")
+    more = f"--resume --resume_ckpt {official} --ckpt_step 2 --total_steps 3"
+    assert main_py(train_line(data, tmp_path / "without", more)) == 2
+    assert "was trained with --augm" in capsys.readouterr().err
+    assert main_py(train_line(data, tmp_path / "with", f"{more} --augm")) == 0
+    state = RunFolder(tmp_path / "with").load(3)
+    assert state is not None
+    assert torch.equal(state["augmentation"]["weight"], told)
+    moments = [moment["exp_avg"] for moment in state["optimizer"]["state"].values()]
+    assert sum(moment.shape == told.shape and torch.equal(moment, told * 5) for moment in moments) == 1
+    assert main_py(train_line(data, tmp_path / "on", f"{more} --augm --total_steps 4")) == 0
+    state = RunFolder(tmp_path / "on").load(4)
+    assert state is not None
+    assert not torch.equal(state["augmentation"]["weight"], told)
 
 
 def test_missing_data_say_how_to_get_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

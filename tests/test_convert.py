@@ -67,9 +67,12 @@ def test_other_architectures(golden_full: Path, kind: str) -> None:
     if kind == "conditional_augm":
         with torch.no_grad():
             unet = augmented_unet(path)
-            out = unet(given["x"], given["t"], given["y"], given["augm"])
+            with unet.told(given["augm"]):
+                out = unet(given["x"], given["t"], given["y"])
             torch.testing.assert_close(out, given["out_augm"], rtol=0, atol=1e-5)
-            out = unet(given["x"], given["t"], given["y"], torch.zeros_like(given["augm"]))
+            torch.testing.assert_close(unet(given["x"], given["t"], given["y"]), given["out"], rtol=0, atol=1e-5)
+            with unet.told(torch.zeros_like(given["augm"])):
+                out = unet(given["x"], given["t"], given["y"])
             torch.testing.assert_close(out, given["out"], rtol=0, atol=1e-5)
     else:
         with pytest.raises(UserError, match="without --augm"):

@@ -11,6 +11,8 @@ again, and the network is blind to t and y. The small presets therefore have at 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +128,15 @@ def build_network(config: dict[str, Any], seed: int = 0) -> UNet2DModel:
     return unet
 
 
+def augmentation_embedding(unet: UNet2DModel, parameters: int, seed: int = 0) -> nn.Linear:
+    """A fresh embedding for what is told of an augmentation, as `UNetDenoiser` takes it; Xavier uniform."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        linear = nn.Linear(parameters, unet.time_embedding.linear_2.out_features, bias=False)
+        nn.init.xavier_uniform_(linear.weight)
+    return linear
+
+
 def freeze_null_label(unet: UNet2DModel) -> None:
     """Make row K of the class embedding zero, and keep gradients from it."""
     if unet.class_embedding is not None:
@@ -142,11 +153,34 @@ def null_label(unet: UNet2DModel) -> int | None:
 
 
 class UNetDenoiser(nn.Module):
-    """A `UNet2DModel` as objectives call it: `denoiser(xt, t, class_labels) -> eps`."""
+    """A `UNet2DModel` as objectives call it: `denoiser(xt, t, class_labels) -> eps`.
 
-    def __init__(self, unet: UNet2DModel) -> None:
+    Args:
+        unet: the network.
+        augmentation: the embedding of what the network is told of an augmentation (`t2h.data.augment`): linear and
+            without bias, from these numbers to the size of the time embedding, to which it is added. Zeros are the same
+            as not being told, so the network is sampled without it.
+    """
+
+    def __init__(self, unet: UNet2DModel, augmentation: nn.Linear | None = None) -> None:
         super().__init__()
         self.unet = unet
+        self.augmentation = augmentation
+        self._told: Tensor | None = None
+        if augmentation is not None:
+            unet.time_embedding.register_forward_hook(self._tell)
+
+    def _tell(self, _module: nn.Module, _inputs: tuple[Tensor, ...], embedding: Tensor) -> Tensor:
+        return embedding if self._told is None else embedding + self.augmentation(self._told)  # type: ignore[misc]
+
+    @contextmanager
+    def told(self, augmentation: Float[Tensor, "b p"] | None) -> Iterator[None]:
+        """Inside, every pass is told this of its images, row by row; None tells nothing."""
+        self._told = augmentation
+        try:
+            yield
+        finally:
+            self._told = None
 
     @property
     def bottleneck_channels(self) -> int:

@@ -45,7 +45,7 @@ def begin_from(source: Path, step: int, config: TrainConfig, run: RunFolder) -> 
             "Give --resume_ckpt FOLDER --ckpt_step N."
         )
     setup = set_up(config)
-    model = TrainingModel(setup.unet, setup.objective)
+    model = setup.model()
     state = (
         _official_state(official, model, config)
         if official.exists()
@@ -65,8 +65,9 @@ def begin_from(source: Path, step: int, config: TrainConfig, run: RunFolder) -> 
 def _official_state(path: Path, model: TrainingModel, config: TrainConfig) -> dict[str, Any]:
     """Our checkpoint of the training that an official one holds: both networks, and Adam's moments."""
     ema, raw = read_official(path), read_official(path, network="net_model")
-    if ema.augmentation is not None:
-        raise UserError(f"--resume: {path} was trained with --augm, which cannot be trained here.")
+    if (raw.augmentation is not None) != bool(config.learning.augment):
+        made = "without" if raw.augmentation is None else "with"
+        raise UserError(f"--resume: {path} was trained {made} --augm; go on {made} it.")
     steps = (ema.step or 0) + 1  # it was saved after this step's update
     return {
         "format": "t2h-checkpoint",
@@ -74,6 +75,7 @@ def _official_state(path: Path, model: TrainingModel, config: TrainConfig) -> di
         "images_seen": steps * config.learning.batch_size,
         "unet": to_diffusers(raw.weights, raw.architecture),
         "ema": to_diffusers(ema.weights, ema.architecture),
+        "augmentation": None if raw.augmentation is None else {"weight": raw.augmentation},
         "objective": model.objective.state_dict(),
         "optimizer": _adam_state(path, model, config),
         "scaler": None,
@@ -93,19 +95,22 @@ def _adam_state(path: Path, model: nn.Module, config: TrainConfig) -> dict[str, 
         print("notice: the official checkpoint has no optimiser state; Adam begins anew")
         return state
     names = [name.removeprefix("module.") for name in content["net_model"]]  # each is a parameter, in their order
-    moments = {}
+    moments: dict[str, Weights] = {}
     for kind in ("exp_avg", "exp_avg_sq"):
         # A parameter without gradient, such as the time table, has no moments.
         weights: Weights = {
             name: there[i][kind] if i in there else torch.zeros_like(content["net_model"][key])
             for i, (name, key) in enumerate(zip(names, content["net_model"], strict=True))
         }
-        moments[kind] = to_diffusers(weights, read_official(path).architecture)
+        told = weights.pop("augm_embedding.weight", None)
+        renamed = to_diffusers(weights, read_official(path).architecture)
+        moments[kind] = {f"denoiser.unet.{name}": moment for name, moment in renamed.items()}
+        if told is not None:
+            moments[kind]["denoiser.augmentation.weight"] = told
     count = torch.tensor(float(next(iter(there.values()))["step"]))
-    prefix = "denoiser.unet."
     state["state"] = {
-        i: {"step": count.clone(), **{kind: moments[kind][name.removeprefix(prefix)] for kind in moments}}
+        i: {"step": count.clone(), **{kind: moments[kind][name] for kind in moments}}
         for i, (name, _) in enumerate(trained)
-        if name.startswith(prefix)
+        if name.startswith("denoiser.")
     }
     return state

@@ -53,7 +53,7 @@ MAIN: tuple[Flag, ...] = (
     Flag("weight", "bool", False, DEAD),
     Flag("cotrain", "bool", False, DEAD),
     Flag("logit", "bool", False, DEAD),
-    Flag("augm", "bool", False, "not trained here; checkpoints that were trained with it are read"),
+    Flag("augm", "bool", False, "--augment 0.12"),
     Flag("cfg", "bool", False, "--label-dropout 0.1 --dropout-unit batch; without it --label-dropout 0"),
     Flag("data_type", "string", "cifar100", "--data, with --imbalance where the name ends in lt"),
     Flag("imb_factor", "float", 0.01, "--imbalance"),

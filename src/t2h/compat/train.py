@@ -22,8 +22,6 @@ def train_config(flags: Flags) -> TrainConfig:
     Raises:
         UserError: for flags that mean no run.
     """
-    if flags["augm"]:
-        raise UserError("--augm: the ADA augmentation cannot be trained here; leave it out.")
     data = data_config(flags)
     classes = CLASSES.get(data.data)
     if flags["num_class"] and classes is not None and flags["num_class"] != classes:
@@ -51,6 +49,7 @@ def train_config(flags: Flags) -> TrainConfig:
             label_dropout=0.1 if flags["cfg"] else 0.0,
             dropout_unit="batch",
             flip="on",
+            augment=0.12 if flags["augm"] else 0.0,
             seed=flags["seed"],
         ),
         machine=MachineConfig(

@@ -8,7 +8,7 @@ Their U-Net is diffusers' `UNet2DModel` under other names, so the weights are re
 * "No label" adds nothing there: the class embedding gets one more row, zero.
 * Attention's 1×1 convolutions become linear layers.
 * The augmentation embedding has no bias, and its parameters are zero when sampling: leaving it out is exact. Whoever
-  wants to go on with it finds it in `AugmentedUNet`.
+  wants to go on with it finds it in `augmented_unet`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DModel
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from t2h.convert.checkpoint import OfficialCheckpoint, read_official, write_official
 from t2h.convert.official_unet import Architecture, from_diffusers, to_diffusers
 from t2h.errors import UserError
 from t2h.files import replaced
-from t2h.network import freeze_null_label
+from t2h.network import UNetDenoiser, freeze_null_label
 from t2h.pipeline import T2HPipeline
 from t2h.schedule import NoiseSchedule
 
-__all__ = ["AugmentedUNet", "augmented_unet", "from_official", "read_official", "save_pipeline", "to_official"]
+__all__ = ["augmented_unet", "from_official", "read_official", "save_pipeline", "to_official"]
 
 
 def from_official(
@@ -109,39 +108,7 @@ def _unet_of(checkpoint: OfficialCheckpoint, image_size: int | None = None) -> U
     return unet.eval()
 
 
-class AugmentedUNet(nn.Module):
-    """A `UNet2DModel` that is also told the parameters of the augmentation (Karras et al. 2020).
-
-    Args:
-        unet: the network.
-        augm_embedding: linear and without bias, from the parameters to the time embedding's size.
-    """
-
-    def __init__(self, unet: UNet2DModel, augm_embedding: nn.Linear) -> None:
-        super().__init__()
-        self.unet = unet
-        self.augm_embedding = augm_embedding
-
-    def forward(
-        self,
-        xt: Float[Tensor, "b c h w"],
-        t: Int[Tensor, " b"],
-        class_labels: Int[Tensor, " b"] | None = None,
-        augm: Float[Tensor, "b p"] | None = None,
-    ) -> Float[Tensor, "b c h w"]:
-        """ε_θ(x_t, t, y); ``augm`` None is the same as zeros."""
-        if augm is None:
-            return self.unet(xt, t, class_labels, return_dict=False)[0]
-        # The embeddings of time, label and augmentation are added up.
-        added = self.augm_embedding(augm)
-        hook = self.unet.time_embedding.register_forward_hook(lambda _module, _inputs, output: output + added)
-        try:
-            return self.unet(xt, t, class_labels, return_dict=False)[0]
-        finally:
-            hook.remove()
-
-
-def augmented_unet(path: str | os.PathLike[str]) -> AugmentedUNet:
+def augmented_unet(path: str | os.PathLike[str]) -> UNetDenoiser:
     """The network of an official checkpoint that was trained with `--augm`, with its augmentation embedding.
 
     Raises:
@@ -153,7 +120,7 @@ def augmented_unet(path: str | os.PathLike[str]) -> AugmentedUNet:
     size, parameters = checkpoint.augmentation.shape
     embedding = nn.Linear(parameters, size, bias=False)
     embedding.load_state_dict({"weight": checkpoint.augmentation.float()})
-    return AugmentedUNet(_unet_of(checkpoint), embedding).eval()
+    return UNetDenoiser(_unet_of(checkpoint), embedding).eval()
 
 
 def save_pipeline(pipeline: T2HPipeline, folder: str | os.PathLike[str], overwrite: bool = False) -> None:

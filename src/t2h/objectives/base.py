@@ -65,6 +65,8 @@ class NoisedBatch:
         reference_y: their classes, int64 (N,).
         offset: where this batch begins in the references: sample i is reference offset + i.
         generator: the source of every draw that an objective makes.
+        augmentation: what the network is told of the augmentation of x0, (B, P); None where there is none. Every pass
+            of `TrainingModel` is told by itself; objectives need not look at it.
     """
 
     x0: Float[Tensor, "b c h w"]
@@ -78,6 +80,7 @@ class NoisedBatch:
     reference_y: Int[Tensor, " n"]
     offset: int
     generator: torch.Generator
+    augmentation: Float[Tensor, "b p"] | None = None
 
     def with_references(self, x0: Float[Tensor, "n c h w"], y: Int[Tensor, " n"], offset: int) -> NoisedBatch:
         """The same batch with other references, for instance those of all processes."""
@@ -92,6 +95,7 @@ def noise_batch(
     null_label: int | None,
     label_dropout: float = 0.1,
     dropout_unit: Literal["sample", "batch"] = "sample",
+    augmentation: Float[Tensor, "b p"] | None = None,
 ) -> NoisedBatch:
     """Draw t, ε and the dropped labels, and noise the images.
 
@@ -104,6 +108,7 @@ def noise_batch(
         label_dropout: the chance, in [0, 1], that a label is dropped.
         dropout_unit: "sample" drops each label on its own; "batch" drops all or none, as the official code, unlike
             the paper.
+        augmentation: what the network is told of the augmentation of x0.
     """
     n, device = len(x0), x0.device
     t = torch.randint(schedule.num_timesteps, (n,), generator=generator, device=device)
@@ -114,7 +119,7 @@ def noise_batch(
     dropped = chance < (label_dropout if null_label is not None else 0.0)
     label = None if null_label is None else torch.where(dropped, null_label, y)
     xt = schedule.add_noise(x0, eps, t)
-    return NoisedBatch(x0, y, t, eps, xt, label, dropped, x0, y, 0, generator)
+    return NoisedBatch(x0, y, t, eps, xt, label, dropped, x0, y, 0, generator, augmentation)
 
 
 def full_precision(like: Tensor) -> torch.autocast:

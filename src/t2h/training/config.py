@@ -22,6 +22,8 @@ class NetworkConfig:
 
     network: str = "auto"
     """A preset (cifar, tiny-imagenet, small, mini, digits), a JSON file with a UNet2DModel configuration, or auto."""
+    init: str | None = None
+    """Fine-tune: begin with the weights of this run, pipeline folder or official ckpt_N.pt, of this architecture."""
     conditional: bool = True
     """Tell the network the class; otherwise it is unconditional."""
     dropout: float | None = None
@@ -66,6 +68,8 @@ class LearningConfig:
     """q of p(class) ∝ (images of the class)^q: 1 as the data are, 0.5 square-root, 0 class-balanced."""
     flip: Literal["auto", "on", "off"] = "auto"
     """Mirror images left to right at random; auto does so for all but the digits."""
+    augment: float = 0.0
+    """p of the ADA augmentation, of which the network is told (papers: 0.12). It has mirrors of its own; 0 is none."""
     seed: int = 0
     """Of initial weights, order, noise and everything else."""
 
@@ -122,6 +126,7 @@ class TrainConfig:
             ("grad_clip", learning.grad_clip, learning.grad_clip >= 0, "at least 0"),
             ("ema_decay", learning.ema_decay, 0 <= learning.ema_decay < 1, "in [0, 1)"),
             ("label_dropout", learning.label_dropout, 0 <= learning.label_dropout <= 1, "in [0, 1]"),
+            ("augment", learning.augment, 0 <= learning.augment <= 1, "in [0, 1]"),
             ("log_every", self.machine.log_every, self.machine.log_every >= 1, "at least 1"),
             ("save_every", self.machine.save_every, self.machine.save_every >= 0, "at least 0 (0: only at the end)"),
             ("keep", self.machine.keep, self.machine.keep is None or self.machine.keep >= 1, "at least 1, or None"),

@@ -8,21 +8,24 @@ from pathlib import Path
 import torch
 
 from t2h.training.config import TrainConfig
+from t2h.training.fine_tuning import describe_init
 from t2h.training.trainer import Trainer, make_accelerator
 
 
 def summary(trainer: Trainer) -> str:
-    """What a run is made of, in four lines: data, network, objective, images to see."""
+    """What a run is made of, in lines: data, network, where it begins, objective, images to see."""
     config, table, learning = trainer.config, trainer.setup.table, trainer.config.learning
     counts, total = table.class_counts, learning.steps * learning.batch_size
     parameters = sum(p.numel() for p in trainer.model.parameters())
     passes = trainer.setup.objective.passes
+    begins = [f"begins with {describe_init(config, table)}"] if config.network.init else []
     return "\n".join(
         [
             f"data        {table.name} ({table.split}): {len(table):,} images of {table.num_classes} classes, "
             f"{counts.max():,} … {counts.min():,} a class; {trainer.stream.describe()}",
             f"network     {parameters:,} parameters, {table.image_size[0]} px, "
             f"{'class-conditional' if config.network.conditional else 'unconditional'}",
+            *begins,
             f"objective   {config.objective}, {passes} network pass{'es' * (passes > 1)} a step",
             f"images      {total:,} to see: {learning.steps:,} steps of {learning.batch_size}, "
             f"{total / len(table):,.0f} times the data",

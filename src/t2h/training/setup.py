@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from diffusers import UNet2DModel
@@ -10,27 +11,30 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from t2h.data import ImageTable, load
+from t2h.data.augment import PARAMETERS
 from t2h.errors import UserError
-from t2h.network import UNetDenoiser, build_network, network_config, null_label
+from t2h.network import UNetDenoiser, augmentation_embedding, build_network, network_config, null_label
 from t2h.objectives import build_objective
 from t2h.objectives.base import Context, NoisedBatch, Objective
 from t2h.pipeline import T2HPipeline
 from t2h.randomness import derive_seed
 from t2h.schedule import NoiseSchedule
 from t2h.training.config import TrainConfig
+from t2h.training.fine_tuning import network_from
 
 
 class TrainingModel(nn.Module):
     """Network and objective as one module, so that every pass of a step happens inside one call."""
 
-    def __init__(self, unet: UNet2DModel, objective: Objective) -> None:
+    def __init__(self, denoiser: UNetDenoiser, objective: Objective) -> None:
         super().__init__()
-        self.denoiser = UNetDenoiser(unet)
+        self.denoiser = denoiser
         self.objective = objective
 
     def forward(self, batch: NoisedBatch) -> dict[str, Tensor]:
         """The terms of the loss."""
-        return self.objective(self.denoiser, batch)
+        with self.denoiser.told(batch.augmentation):
+            return self.objective(self.denoiser, batch)
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,17 @@ class Setup:
     config: TrainConfig
     table: ImageTable
     schedule: NoiseSchedule
-    unet: UNet2DModel
+    denoiser: UNetDenoiser
     objective: Objective
+
+    @property
+    def unet(self) -> UNet2DModel:
+        """The network that is trained, and whose average is sampled."""
+        return self.denoiser.unet
+
+    def model(self) -> TrainingModel:
+        """What is optimised."""
+        return TrainingModel(self.denoiser, self.objective)
 
     @property
     def null_label(self) -> int | None:
@@ -59,6 +72,10 @@ class Setup:
             "EMA decay": config.learning.ema_decay,
             "Seed": config.learning.seed,
         }
+        if config.learning.augment:
+            training["Augmentation"] = f"ADA, p = {config.learning.augment:g}"
+        if config.network.init:
+            training["Fine-tuned from"] = Path(config.network.init).name
         return T2HPipeline(
             unet,
             self.schedule.ddim_scheduler(),
@@ -71,10 +88,10 @@ class Setup:
 
 
 def network_of(config: TrainConfig, table: ImageTable) -> UNet2DModel:
-    """The fresh network of a run.
+    """The network of a run as it begins: fresh, or from `init`.
 
     Raises:
-        UserError: if the images are not square or do not fit the network.
+        UserError: if the images are not square or do not fit the network, or there is no such `init`.
     """
     height, width = table.image_size
     if height != width:
@@ -83,8 +100,11 @@ def network_of(config: TrainConfig, table: ImageTable) -> UNet2DModel:
     if name == "auto":
         name = "digits" if height <= 16 else "small" if height <= 32 else "tiny-imagenet"
     classes = table.num_classes if config.network.conditional else None
+    seed = derive_seed(config.learning.seed, "weights")
+    if config.network.init:
+        return network_from(config, table, seed)
     architecture = network_config(name, classes, table.channels, height, config.network.dropout)
-    return build_network(architecture, derive_seed(config.learning.seed, "weights"))
+    return build_network(architecture, seed)
 
 
 def set_up(config: TrainConfig) -> Setup:
@@ -94,12 +114,14 @@ def set_up(config: TrainConfig) -> Setup:
         UserError: for data that cannot be read, and options that do not fit them.
     """
     table, schedule = load(config.data), NoiseSchedule(**asdict(config.schedule))
-    unet = network_of(config, table)
+    unet, learning = network_of(config, table), config.learning
+    told = augmentation_embedding(unet, PARAMETERS, derive_seed(learning.seed, "augmentation weights"))
+    denoiser = UNetDenoiser(unet, told if learning.augment else None)
     context = Context(torch.from_numpy(table.class_counts), schedule, null_label(unet))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(config.learning.seed, "objective weights"))
-        objective = build_objective(config.objective, config.methods, context, UNetDenoiser(unet))
-    return Setup(config, table, schedule, unet, objective)
+        torch.manual_seed(derive_seed(learning.seed, "objective weights"))
+        objective = build_objective(config.objective, config.methods, context, denoiser)
+    return Setup(config, table, schedule, denoiser, objective)
 
 
 class MovingAverage:

@@ -18,6 +18,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
+from t2h.data.augment import augment
 from t2h.data.batches import BatchStream, Share
 from t2h.device import pick_device
 from t2h.errors import UserError
@@ -25,7 +26,7 @@ from t2h.objectives.base import NoisedBatch, noise_batch
 from t2h.randomness import derive_seed, generator
 from t2h.training.checkpoints import RunFolder
 from t2h.training.config import TrainConfig
-from t2h.training.setup import MovingAverage, TrainingModel, set_up
+from t2h.training.setup import MovingAverage, set_up
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
@@ -66,7 +67,7 @@ class Trainer:
         self.setup = set_up(config)
         device = accelerator.device
         self.unet = self.setup.unet.to(device)
-        model = TrainingModel(self.unet, self.setup.objective)
+        model = self.setup.model().to(device)
         fused = device.type in ("cuda", "cpu")
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning.lr, fused=fused)
         self.average = MovingAverage(self.unet, learning.ema_decay)
@@ -78,7 +79,9 @@ class Trainer:
             device,
             learning.seed,
             learning.resampling,
-            learning.flip == "on" or (learning.flip == "auto" and self.setup.table.name != "digits"),
+            # the augmentation has mirrors of its own, of which it tells
+            not learning.augment
+            and (learning.flip == "on" or (learning.flip == "auto" and self.setup.table.name != "digits")),
             int(machine.resident_gib * 2**30),
             machine.workers,
         )
@@ -103,6 +106,11 @@ class Trainer:
     def noised(self, x0: Tensor, y: Tensor, position: int) -> NoisedBatch:
         """The batch at ``position`` of the run's sequence, noised; its references are those of all processes."""
         learning, rank = self.config.learning, self.accelerator.process_index
+        told = None
+        if learning.augment:
+            x0, told = augment(
+                x0, learning.augment, generator(x0.device, learning.seed, "augmentation", rank, position)
+            )
         draws = generator(x0.device, learning.seed, "noise", rank, position)
         batch = noise_batch(
             self.setup.schedule,
@@ -112,6 +120,7 @@ class Trainer:
             self.setup.null_label,
             learning.label_dropout,
             learning.dropout_unit,
+            told,
         )
         if self.accelerator.num_processes > 1:
             references = self.accelerator.gather(x0), self.accelerator.gather(y)
@@ -184,14 +193,15 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds: tensors and plain values only."""
-        model = self.accelerator.unwrap_model(self.model)
-        scaler = self.accelerator.scaler
+        model, scaler = self.accelerator.unwrap_model(self.model), self.accelerator.scaler
+        told = self.setup.denoiser.augmentation
         return {
             "format": "t2h-checkpoint",
             "step": self.step,
             "images_seen": self.images_seen,
             "unet": self.unet.state_dict(),
             "ema": self.average.unet.state_dict(),
+            "augmentation": None if told is None else told.state_dict(),
             "objective": model.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
@@ -204,6 +214,8 @@ class Trainer:
         self.step = state["step"]
         self.unet.load_state_dict(state["unet"])
         self.average.unet.load_state_dict(state["ema"])
+        if self.setup.denoiser.augmentation is not None:
+            self.setup.denoiser.augmentation.load_state_dict(state["augmentation"])
         self.accelerator.unwrap_model(self.model).objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:

@@ -1,0 +1,86 @@
+"""Fine-tuning: a run that begins with the weights of another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DModel
+
+from t2h.data import ImageTable
+from t2h.errors import UserError
+from t2h.network import build_network, freeze_null_label, network_config
+from t2h.pipeline import T2HPipeline
+from t2h.sampling import load_pipeline
+from t2h.schedule import NoiseSchedule
+from t2h.training.config import TrainConfig
+
+
+def network_from(config: TrainConfig, table: ImageTable, seed: int) -> UNet2DModel:
+    """The network of `config.network.init`, for the classes of ``table``.
+
+    Every weight is taken over but the class embedding: a class keeps its row where the other network knows its name
+    (its number, where it has no names, as networks of official checkpoints), and gets a fresh one elsewhere.
+
+    Args:
+        config: the run's.
+        table: its images.
+        seed: of the fresh rows.
+
+    Raises:
+        UserError: if there is no such network, or it is of other images or another noise schedule.
+    """
+    source = Path(str(config.network.init))
+    if config.network.network != "auto":
+        raise UserError(
+            f"--network {config.network.network} and --init {source}: the network comes with --init; "
+            "leave out --network."
+        )
+    pipeline = load_pipeline(source)
+    _check(pipeline, source, config, table)
+    given, classes = json.dumps(dict(pipeline.unet.config)), table.num_classes if config.network.conditional else None
+    size, dropout = table.image_size[0], config.network.dropout
+    unet = build_network(network_config(given, classes, table.channels, size, dropout), seed)
+    weights = pipeline.unet.state_dict()
+    rows = weights.pop("class_embedding.weight", None)
+    unet.load_state_dict(weights, strict=False)
+    if unet.class_embedding is not None and rows is not None:
+        with torch.no_grad():
+            for mine, theirs in known_classes(pipeline, table).items():
+                unet.class_embedding.weight[mine] = rows[theirs]
+    freeze_null_label(unet)
+    return unet
+
+
+def known_classes(pipeline: T2HPipeline, table: ImageTable) -> dict[int, int]:
+    """The classes that both know: {number in the table: number in the pipeline}."""
+    names = list(pipeline.config["class_names"] or [])
+    if names == [str(number) for number in range(len(names))] and len(names) == table.num_classes:
+        return {number: number for number in range(len(names))}
+    return {number: names.index(name) for number, name in enumerate(table.class_names) if name in names}
+
+
+def describe_init(config: TrainConfig, table: ImageTable) -> str:
+    """One line on where the weights come from."""
+    pipeline = load_pipeline(Path(str(config.network.init)))
+    known = f"; knows {len(known_classes(pipeline, table))} of {table.num_classes} classes" * config.network.conditional
+    seen = pipeline.config["images_seen"]
+    return f"{config.network.init} ({pipeline.config['method']}, {seen:,} images seen{known})"
+
+
+def _check(pipeline: T2HPipeline, source: Path, config: TrainConfig, table: ImageTable) -> None:
+    channels = pipeline.image_shape[0]
+    if channels != table.channels:
+        raise UserError(
+            f"--init {source} is a network for images of {channels} channel(s), and {table.name} has {table.channels}."
+        )
+    schedule = config.schedule
+    alpha_bar = NoiseSchedule(schedule.num_timesteps, schedule.beta_start, schedule.beta_end).alpha_bar
+    theirs = pipeline.scheduler.alphas_cumprod.double().cpu()
+    if len(theirs) != len(alpha_bar) or not torch.allclose(theirs, alpha_bar, atol=1e-4):
+        raise UserError(
+            f"--init {source} was trained with another noise schedule (T = {len(theirs)}, ᾱ_T = {theirs[-1]:.2g}) than "
+            f"this run (T = {len(alpha_bar)}, ᾱ_T = {alpha_bar[-1]:.2g}); give its --num-timesteps, --beta-start and "
+            "--beta-end."
+        )
