@@ -102,3 +102,24 @@ def test_streamed_batches_are_the_resident_ones(workers):
 def test_no_images_at_all():
     with pytest.raises(UserError, match="no image"):
         Order(np.empty(0, dtype=np.int64), seed=0)
+
+
+def test_others_come_from_their_own_sequence_with_their_labels_for_every_process():
+    stream = BatchStream(table(), CPU, seed=0, flip=False)
+    parts = [stream.more(k, 8) for k in range(5)]
+    x, y = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+    row = ((x[:, 0, 0, 0] + 1) * 127.5).round().long()
+    assert torch.equal(row % 2, y)
+    for epoch in (row[:20], row[20:]):
+        assert sorted(epoch.tolist()) == list(range(20))
+    batch = take(stream, 0, Share(8), 1)[0]
+    assert not torch.equal(batch, parts[0][0])
+    again = BatchStream(table(), CPU, seed=0, flip=False, resident_bytes=0, workers=0).more(3, 8)
+    assert torch.equal(again[0], parts[3][0])
+    assert torch.equal(again[1], parts[3][1])
+    flipping = BatchStream(table(), CPU, seed=0)
+    a, b = flipping.more(0, 20)[0], stream.more(0, 20)[0]
+    mirrored = (a != b).flatten(1).any(dim=1)
+    assert 4 < mirrored.sum() < 16
+    assert torch.equal(a[mirrored], b[mirrored].flip(-1))
+    assert torch.equal(flipping.more(0, 20)[0], a)

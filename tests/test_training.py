@@ -73,6 +73,26 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return run(tmp_path_factory.mktemp("whole") / "run", grid_every=0)
 
 
+def test_more_references_follow_the_batch_and_change_the_targets_alone(tmp_path):
+    few, many = (Trainer(config(references=n), tmp_path, make_accelerator(TINY)) for n in (0, 40))
+    x0, y = next(few.stream.batches(16, few.share))
+    one, two = few.noised(x0, y, 16), many.noised(x0, y, 16)
+    assert torch.equal(one.reference_x0, x0)
+    assert torch.equal(two.reference_x0[:8], x0)
+    assert torch.equal(two.reference_y[:8], y)
+    others = many.stream.more(2, 40)
+    assert torch.equal(two.reference_x0[8:], others[0])
+    assert torch.equal(two.reference_y[8:], others[1])
+    assert (one.offset, two.offset) == (0, 0)
+    assert torch.equal(one.xt, two.xt)
+    late = torch.full_like(one.t, 900)
+    targets = [
+        trainer.setup.objective.target(dataclasses.replace(batch, t=late))
+        for trainer, batch in ((few, one), (many, two))
+    ]
+    assert not torch.equal(*targets)
+
+
 def test_a_run_writes_what_it_promises(whole):
     assert [line["step"] for line in whole.metrics()] == [2, 4, 6]
     assert whole.metrics()[-1]["images_seen"] == 48

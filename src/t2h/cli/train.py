@@ -82,6 +82,8 @@ def main(argv: list[str]) -> int:
         )
         return 0
     print(f"Finished: {result.step:,} steps, {result.images_seen:,} images seen.")
-    print(f"  network   {out / 'pipeline'}\n  samples   {out / 'grids' / f'step_{result.step:08d}.png'}")
+    print(f"  network   {out / 'pipeline'}")
+    if config.machine.grid_every is not None:
+        print(f"  samples   {out / 'grids' / f'step_{result.step:08d}.png'}")
     print(f"  next      t2h sample {out} --per-class 100")
     return 0

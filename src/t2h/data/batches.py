@@ -112,6 +112,7 @@ class BatchStream:
     ) -> None:
         self.table, self.device, self.seed, self.flip, self.workers = table, device, seed, flip, workers
         self.order = Order(table.labels, seed, power)
+        self.others = Order(table.labels, derive_seed(seed, "others"), power)
         self.bytes = int(np.prod(table.images.shape))
         self.resident = self.bytes <= resident_bytes
         if self.resident:
@@ -129,12 +130,29 @@ class BatchStream:
         """This process's batches from position ``start`` of the sequence on, endless: images in [-1, 1] and labels."""
         source = self._resident_batches(start, share) if self.resident else self._streamed_batches(start, share)
         for k, (images, labels) in enumerate(source):
-            x0 = images.to(torch.float32).mul_(2 / 255).sub_(1)
-            if self.flip:
-                draws = generator(self.device, self.seed, "flip", share.rank, start + k * share.world * share.size)
-                mirrored = torch.rand(len(x0), generator=draws, device=self.device) < 0.5
-                x0 = torch.where(mirrored.reshape(-1, 1, 1, 1), x0.flip(-1), x0)
-            yield x0, labels
+            yield self._x0(images, "flip", share.rank, start + k * share.world * share.size), labels
+
+    def more(self, k: int, count: int) -> tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]]:
+        """``count`` further images and their labels for batch ``k``, the same for every process.
+
+        They come from a sequence of their own, which is made as that of the batches.
+        """
+        rows = self.others.rows(k * count, count)
+        if self.resident:
+            images = self._images[torch.from_numpy(rows).to(self.device, non_blocking=True)]
+        else:
+            images = torch.from_numpy(np.asarray(self.table.images[rows])).to(self.device)
+        labels = torch.from_numpy(self.table.labels[rows]).to(self.device, non_blocking=True)
+        return self._x0(images, "flip of others", k), labels
+
+    def _x0(self, images: Tensor, purpose: str, *numbers: int) -> Float[Tensor, "b c h w"]:
+        """In [-1, 1], mirrored at random."""
+        x0 = images.to(torch.float32).mul_(2 / 255).sub_(1)
+        if self.flip:
+            draws = generator(self.device, self.seed, purpose, *numbers)
+            mirrored = torch.rand(len(x0), generator=draws, device=self.device) < 0.5
+            x0 = torch.where(mirrored.reshape(-1, 1, 1, 1), x0.flip(-1), x0)
+        return x0
 
     def _resident_batches(self, start: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
         position = start + share.rank * share.size

@@ -61,7 +61,8 @@ class NoisedBatch:
         xt: √ᾱ_t x_0 + √(1-ᾱ_t) ε.
         label: what the network is told: y, or K where the label is dropped; None for an unconditional network.
         dropped: where the label is dropped, bool (B,); all False for an unconditional network.
-        reference_x0: candidates for another clean image, (N, C, H, W); the training batch itself (of all processes).
+        reference_x0: candidates for another clean image, (N, C, H, W); the training batch itself (of all processes),
+            perhaps followed by others.
         reference_y: their classes, int64 (N,).
         offset: where this batch begins in the references: sample i is reference offset + i.
         generator: the source of every draw that an objective makes.

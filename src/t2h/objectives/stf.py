@@ -6,8 +6,8 @@
 The target is the expectation over the references, of all classes, without a gate: less variance than the one noise that
 was added, for a small bias. T2H is STF with one draw in place of the expectation, and a gate between classes.
 
-The paper takes a reference batch larger than the training batch, which it contains. Here the references are those of
-the batch: the training batch itself, unless training provides more.
+The paper takes a reference batch larger than the training batch, which it contains: `--references N` adds N images
+to the training batch, which alone is the default.
 
 Cost: no network pass.
 """

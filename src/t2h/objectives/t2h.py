@@ -15,7 +15,8 @@ window transfers only where t_min <= t < t_max (the official cut time is t_max);
 its mean, E_i = Σ_j g_ij p_ij x_0^j + (1 - Σ_j g_ij p_ij) x_0^i, the lower-variance form (Xu et al., "Stable Target
 Field", ICLR 2023).
 
-The reference set is the training batch, as in the official code. It costs no network pass.
+The reference set is the training batch, as in the official code, and whatever `--references` adds to it. It costs no
+network pass.
 """
 
 from __future__ import annotations

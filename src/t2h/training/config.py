@@ -70,6 +70,8 @@ class LearningConfig:
     """Mirror images left to right at random; auto does so for all but the digits."""
     augment: float = 0.0
     """p of the ADA augmentation, of which the network is told (papers: 0.12). It has mirrors of its own; 0 is none."""
+    references: int = 0
+    """Further images in which t2h and stf look for targets; 0: the batch alone, as in the papers' codes."""
     seed: int = 0
     """Of initial weights, order, noise and everything else."""
 
@@ -127,6 +129,7 @@ class TrainConfig:
             ("ema_decay", learning.ema_decay, 0 <= learning.ema_decay < 1, "in [0, 1)"),
             ("label_dropout", learning.label_dropout, 0 <= learning.label_dropout <= 1, "in [0, 1]"),
             ("augment", learning.augment, 0 <= learning.augment <= 1, "in [0, 1]"),
+            ("references", learning.references, learning.references >= 0, "at least 0"),
             ("log_every", self.machine.log_every, self.machine.log_every >= 1, "at least 1"),
             ("save_every", self.machine.save_every, self.machine.save_every >= 0, "at least 0 (0: only at the end)"),
             ("keep", self.machine.keep, self.machine.keep is None or self.machine.keep >= 1, "at least 1, or None"),

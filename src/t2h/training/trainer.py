@@ -106,11 +106,7 @@ class Trainer:
     def noised(self, x0: Tensor, y: Tensor, position: int) -> NoisedBatch:
         """The batch at ``position`` of the run's sequence, noised; its references are those of all processes."""
         learning, rank = self.config.learning, self.accelerator.process_index
-        told = None
-        if learning.augment:
-            x0, told = augment(
-                x0, learning.augment, generator(x0.device, learning.seed, "augmentation", rank, position)
-            )
+        x0, told = self._augmented(x0, "augmentation", rank, position)
         draws = generator(x0.device, learning.seed, "noise", rank, position)
         batch = noise_batch(
             self.setup.schedule,
@@ -123,9 +119,20 @@ class Trainer:
             told,
         )
         if self.accelerator.num_processes > 1:
-            references = self.accelerator.gather(x0), self.accelerator.gather(y)
-            batch = batch.with_references(*references, offset=rank * len(y))
-        return batch
+            x0, y = self.accelerator.gather(x0), self.accelerator.gather(y)
+        if learning.references:
+            k = position // (self.share.size * self.share.world)
+            more, classes = self.stream.more(k, learning.references)
+            more, _ = self._augmented(more, "augmentation of others", k)
+            x0, y = torch.cat([x0, more]), torch.cat([y, classes])
+        return batch.with_references(x0, y, offset=rank * len(batch.y))
+
+    def _augmented(self, x0: Tensor, purpose: str, *numbers: int) -> tuple[Tensor, Tensor | None]:
+        """The images augmented, and what the network is told of it."""
+        learning = self.config.learning
+        if not learning.augment:
+            return x0, None
+        return augment(x0, learning.augment, generator(x0.device, learning.seed, purpose, *numbers))
 
     def take_step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
         """One optimisation step."""
