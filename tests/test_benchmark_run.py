@@ -18,6 +18,7 @@ from t2h.benchmark.run import run
 from t2h.benchmark.write import write_all
 from t2h.cli import main
 from t2h.evaluation.result import read_result
+from t2h.training.checkpoints import RunFolder
 
 PLAN = {
     "data": {"digits": {"data": "digits"}},
@@ -84,10 +85,18 @@ def test_the_command_from_plan_to_page_and_again(tmp_path, capsys):
     fid = t2h["figures"][0]
     assert fid["mean"] == pytest.approx(sum(fids[1]) / 2)
     assert fid["difference"]["mean"] == pytest.approx((sum(fids[1]) - sum(fids[0])) / 2)
+    counted = [RunFolder(out / f"digits-0.1/t2h/seed{s}").metrics()[-1]["transfer"] for s in (0, 1)]
+    (transfer,) = content["tables"][0]["transfers"]
+    assert transfer["method"] == "t2h"
+    assert sum(transfer["total"]) == 2 * 16
+    for name in ("within", "across"):
+        both = [sum(pair) for pair in zip(*(c[f"{name}_class"] for c in counted), strict=True)]
+        assert transfer[name] == pytest.approx(both)
     assert (out / "digits-0.1" / "report.html").exists()
     page = (out / "benchmark.html").read_text()
     assert "At w = 1.5: mean ± standard deviation" in page
     assert 'href="digits-0.1/report.html"' in page
+    assert "Targets from another class" in page
 
     before = stamps(out)
     assert main([*command, "--format", "csv"]) == 0

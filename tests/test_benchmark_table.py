@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import yaml
 from t2h.benchmark.plan import parse_plan
 from t2h.benchmark.show import as_csv, as_latex, as_markdown, as_text, difference_text
 from t2h.benchmark.table import summarise
+from t2h.benchmark.transfer import Transfer
 
 PLAN = {
     "data": {"d": {"data": "digits"}},
@@ -140,3 +142,21 @@ def test_texts():
     assert [r["source"] for r in found if r["point"] == "published"] == ["A, 2020", "A, 2020"]
     ours = [line for line in text.splitlines() if line.startswith("t2h minus ddpm")]
     assert ours[0].split()[-2:] == ["-1.17", "-2.3"]
+
+
+def test_shares_of_transferred_targets():
+    edges = (0.0, 100.0, 200.0, 300.0)
+    transfer = Transfer("d-0.1", "t2h", edges, (10.0, 20.0, 0.0), (1.0, 2.0, 0.0), (0.0, 6.0, 0.0))
+    assert transfer.middles == (50.0, 150.0, 250.0)
+    assert transfer.across_by_t == (0.0, 0.3, None)
+    assert transfer.share(transfer.within) == pytest.approx(0.1)
+    assert transfer.share(transfer.across) == pytest.approx(0.2)
+    assert transfer.share(transfer.across, 100.0, 200.0) == pytest.approx(0.3)
+    assert np.isnan(transfer.share(transfer.across, 200.0, 300.0))
+    plan, results = made()
+    parts = summarise(plan, results, [transfer, replace(transfer, data="other")])
+    assert [part.transfers for part in parts] == [(transfer,), ()]
+    text = as_text(plan, parts)
+    assert text.count("share of targets that were another image") == 1
+    shown = [line for line in text.splitlines() if line.startswith("t2h ") and "%" in line]
+    assert [line.split() for line in shown] == [["t2h", "10.0%", "20.0%", "0.0%", "30.0%", "-"]]

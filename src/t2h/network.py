@@ -60,7 +60,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # 28 and 32 px on a CPU.
     "small": unet_architecture((32, 64, 128), attention=(2,), blocks=1, groups=8, dropout=0.1),
     # 16 px on a CPU.
-    "mini": unet_architecture((16, 32, 64), attention=(2,), blocks=1, groups=4, dropout=0.0),
+    "mini": unet_architecture((32, 64, 64), attention=(2,), blocks=1, groups=8, dropout=0.0),
     # 8 px, the embedded digits.
     "digits": unet_architecture((32, 64), attention=(1,), blocks=1, groups=8, dropout=0.0),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,7 @@ def grids(plan: Plan, parts: Sequence[Part]) -> list[Grid]:
             *([Grid(f"{part.data}, {at}: {paired}", _differences(plan, part))] if len(part.rows) > 1 else []),
             *([Grid(f"{part.data}, {at}: other figures", _spreads(part, others))] if others else []),
             _ranks(part, at),
+            *([_transfers(part)] if part.transfers else []),
         ]
         if part.choice != "best":
             found += [_published(plan, part, k) for k, p in enumerate(plan.published) if p.data == part.data]
@@ -73,6 +75,27 @@ def _ranks(part: Part, at: str) -> Grid:
             "(1: the same order; 0: unrelated)"
         )
     return Grid(f"{part.data}, {at}: rank by FID with each seed", (head, *body), (remark,))
+
+
+_THIRDS = 3  # of the noise levels
+
+
+def _transfers(part: Part) -> Grid:
+    """The shares of targets that were another image, over all t and where noise is low, middling and high."""
+    head, body = [], []
+    for transfer in part.transfers:
+        last = transfer.t_edges[-1]
+        spans = [(last * i / _THIRDS, last * (i + 1) / _THIRDS) for i in range(_THIRDS)]
+        head = [f"t = {low:.0f} ... {high - 1:.0f}" for low, high in spans]
+        shares = [transfer.share(transfer.within), transfer.share(transfer.across)]
+        shares += [transfer.share(transfer.across, *span) for span in spans]
+        body.append((transfer.method, *("-" if math.isnan(share) else f"{share:.1%}" for share in shares)))
+    remarks = (
+        "by timestep: of another class",
+        "the method's effect is in the targets of another class; where they are few, it trains as DDPM does",
+    )
+    rows = (("method", "of the same class", "of another class", *head), *body)
+    return Grid(f"{part.data}: share of targets that were another image, all seeds", rows, remarks)
 
 
 def _published(plan: Plan, part: Part, index: int) -> Grid:

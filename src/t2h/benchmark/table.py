@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.stats import kendalltau, rankdata
 
 from t2h.benchmark.plan import Cell, Plan
+from t2h.benchmark.transfer import Transfer
 from t2h.evaluation.compare import Column, differing_factors, pick
 from t2h.evaluation.result import Result
 from t2h.metrics.bootstrap import PairedDifference, Spread, mean_std, paired_bootstrap
@@ -74,20 +75,26 @@ class Part:
     rows: tuple[Row, ...]
     ranks: Ranks
     remarks: tuple[str, ...]
+    transfers: tuple[Transfer, ...] = ()
 
 
-def summarise(plan: Plan, results: Results, choices: Sequence[str] = ("1.5", "best")) -> list[Part]:
+def summarise(
+    plan: Plan, results: Results, transfers: Sequence[Transfer] = (), choices: Sequence[str] = ("1.5", "best")
+) -> list[Part]:
     """The tables of a benchmark, a part for each data set and choice of w; methods without a result are left out.
 
     "best" is, for each method, the w with the lowest mean FID over its seeds: one w for all seeds. It is chosen on the
-    same samples that it is reported on, so it flatters every method, and one with a jagged curve the most.
+    same samples that it is reported on, so it flatters every method, and one with a jagged curve the most. Transfers
+    do not depend on w; they stand in the first part of their data set.
     """
     parts = []
     for data in dict.fromkeys(cell.data for cell in results):
+        own = tuple(transfer for transfer in transfers if transfer.data == data)
         for choice in choices:
             part = _part(plan, data, choice, {c: r for c, r in results.items() if c.data == data})
             if part.rows:
-                parts.append(part)
+                parts.append(replace(part, transfers=own))
+                own = ()
     return parts
 
 
@@ -215,6 +222,7 @@ def as_json(parts: Sequence[Part]) -> list[dict[str, Any]]:
                 "rows": rows,
                 "ranks": asdict(part.ranks),
                 "remarks": list(part.remarks),
+                "transfers": [asdict(transfer) for transfer in part.transfers],
             }
         )
     return out

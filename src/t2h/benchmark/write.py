@@ -13,6 +13,7 @@ from t2h.benchmark.cells import Workplace, result_of, state_of
 from t2h.benchmark.plan import Cell, Plan
 from t2h.benchmark.show import FORMATS, Grid, grids
 from t2h.benchmark.table import Part, Results, as_json, summarise
+from t2h.benchmark.transfer import transfers
 from t2h.evaluation.compare import Column
 from t2h.files import replaced
 from t2h.metrics.bootstrap import mean_std
@@ -35,7 +36,7 @@ def write_all(plan: Plan, cells: Sequence[Cell], place: Workplace, form: str = "
     results = {cell: result for cell in cells if (result := result_of(cell, plan, place)) is not None}
     if not results:
         return None
-    parts = summarise(plan, results)
+    parts = summarise(plan, results, transfers(list(results), place))
     content = {
         "format": "t2h-benchmark",
         "version": 1,
@@ -85,7 +86,7 @@ def page(plan: Plan, parts: Sequence[Part], results: Results, reports: dict[str,
                 "section",
                 tag("h2", data),
                 link,
-                tag("div", _curves(plan, data, results), class_="columns"),
+                tag("div", _curves(plan, data, results), _moved(data, parts), class_="columns"),
                 [_table(grid, data) for grid in own],
                 id=data,
             )
@@ -135,6 +136,22 @@ def _curves(plan: Plan, data: str, results: Results, at_once: int = 5) -> list[H
         caption = tag("figcaption", tag("b", "FID ↓"), tag("small", "mean of the seeds ± standard deviation"))
         charts.append(tag("figure", caption, chart))
     return charts
+
+
+def _moved(data: str, parts: Sequence[Part]) -> Html | None:
+    """The share of targets from another class over t: where a method that moves targets does so."""
+    found = [transfer for part in parts if part.data == data for transfer in part.transfers]
+    if not found:
+        return None
+    lines = [
+        Line(transfer.method, f"c{slot}", transfer.middles, transfer.across_by_t, markers=False)
+        for slot, transfer in enumerate(found[:6])
+    ]
+    chart = line_chart(
+        "Share of targets from another class", lines, "timestep t (0: clean)", "{:g}".format, "{:.0%}".format
+    )
+    caption = tag("figcaption", tag("b", "Targets from another class"), tag("small", "by timestep, all seeds"))
+    return tag("figure", caption, chart)
 
 
 def _line(method: str, results: Results) -> Line | None:
