@@ -85,6 +85,11 @@ def test_the_command_from_plan_to_page_and_again(tmp_path, capsys):
     fid = t2h["figures"][0]
     assert fid["mean"] == pytest.approx(sum(fids[1]) / 2)
     assert fid["difference"]["mean"] == pytest.approx((sum(fids[1]) - sum(fids[0])) / 2)
+    for cell in content["cells"]:
+        (point,) = cell["points"]
+        assert point["w"] == 1.5
+        assert point["fid"] == results[cell["method"], cell["seed"]]["points"][0]["figures"]["fid"]["value"]
+        assert "accuracy" in point
     counted = [RunFolder(out / f"digits-0.1/t2h/seed{s}").metrics()[-1]["transfer"] for s in (0, 1)]
     (transfer,) = content["tables"][0]["transfers"]
     assert transfer["method"] == "t2h"

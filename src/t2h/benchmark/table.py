@@ -107,12 +107,10 @@ def _part(plan: Plan, data: str, choice: str, results: Results) -> Part:
         points = {seed: point for seed, point in points.items() if point is not None}
         if w is not None and points:
             picked[method] = w, points
-    columns = _columns([point for _, points in picked.values() for point in points.values()])
+    shown = columns([point for _, points in picked.values() for point in points.values()])
     base = picked.get(plan.baseline, (0.0, {}))[1]
     rows = tuple(
-        Row(
-            method, w, tuple(points), tuple(_entry(c, points, base if method != plan.baseline else {}) for c in columns)
-        )
+        Row(method, w, tuple(points), tuple(_entry(c, points, base if method != plan.baseline else {}) for c in shown))
         for method, (w, points) in picked.items()
     )
     return Part(data, choice, rows, _ranks(picked), tuple(_remarks(plan, results, rows)))
@@ -130,7 +128,7 @@ def _best_w(results: Mapping[int, Result]) -> float | None:
     return min(means, key=lambda w: means[w], default=None)
 
 
-def _columns(points: Sequence[dict[str, Any]]) -> list[Column]:
+def columns(points: Sequence[dict[str, Any]]) -> list[Column]:
     """FID overall and by group, then the other figures that are there, overall and by group."""
     wanted = [Column(figure, group) for figure in ("fid", *_OTHERS) for group in (None, *GROUPS)]
     return [column for column in wanted if any(column.value(point) is not None for point in points)]

@@ -12,9 +12,10 @@ from typing import Any
 from t2h.benchmark.cells import Workplace, result_of, state_of
 from t2h.benchmark.plan import Cell, Plan
 from t2h.benchmark.show import FORMATS, Grid, grids
-from t2h.benchmark.table import Part, Results, as_json, summarise
+from t2h.benchmark.table import Part, Results, as_json, columns, summarise
 from t2h.benchmark.transfer import transfers
 from t2h.evaluation.compare import Column
+from t2h.evaluation.result import Result
 from t2h.files import replaced
 from t2h.metrics.bootstrap import mean_std
 from t2h.report import write_report
@@ -43,7 +44,7 @@ def write_all(plan: Plan, cells: Sequence[Cell], place: Workplace, form: str = "
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "package": __version__,
         "plan": dataclasses.asdict(plan),
-        "cells": [_cell(cell, plan, place) for cell in cells],
+        "cells": [_cell(cell, plan, place, results.get(cell)) for cell in cells],
         "tables": as_json(parts),
     }
     with replaced(place.out / "benchmark.json") as file:
@@ -54,11 +55,15 @@ def write_all(plan: Plan, cells: Sequence[Cell], place: Workplace, form: str = "
     return FORMATS[form](plan, parts)
 
 
-def _cell(cell: Cell, plan: Plan, place: Workplace) -> dict[str, Any]:
+def _cell(cell: Cell, plan: Plan, place: Workplace, result: Result | None) -> dict[str, Any]:
+    """A cell, with its figures at every w where it is done: the curves of all seeds in one small file."""
     state = state_of(cell, plan, place)
     facts = {"data": cell.data, "method": cell.method, "seed": cell.seed, "state": state}
-    if state == "done":
-        return facts | {"result": str(place.result_file(cell).relative_to(place.out))}
+    if result is not None:
+        points = [
+            {"w": point["w"], **{c.title: c.value(point) for c in columns([point])}} for point in result["points"]
+        ]
+        return facts | {"result": str(place.result_file(cell).relative_to(place.out)), "points": points}
     return facts | ({"reason": place.failure(cell).read_text("utf-8")} if state == "failed" else {})
 
 
