@@ -160,3 +160,10 @@ def test_shares_of_transferred_targets():
     assert text.count("share of targets that were another image") == 1
     shown = [line for line in text.splitlines() if line.startswith("t2h ") and "%" in line]
     assert [line.split() for line in shown] == [["t2h", "10.0%", "20.0%", "0.0%", "30.0%", "-"]]
+
+
+def test_a_best_w_at_the_end_of_the_curve_is_told():
+    at_1_5, best = summarise(*made())
+    told = [remark for remark in best.remarks if "beyond it" in remark]
+    assert told == ["the best w is the largest of the curve, so a better one may lie beyond it: cm, ddpm"]
+    assert not any("beyond it" in remark for remark in at_1_5.remarks)

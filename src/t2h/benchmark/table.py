@@ -113,7 +113,22 @@ def _part(plan: Plan, data: str, choice: str, results: Results) -> Part:
         Row(method, w, tuple(points), tuple(_entry(c, points, base if method != plan.baseline else {}) for c in shown))
         for method, (w, points) in picked.items()
     )
-    return Part(data, choice, rows, _ranks(picked), tuple(_remarks(plan, results, rows)))
+    remarks = _remarks(plan, results, rows)
+    if choice == "best" and (at_end := _at_the_end(results, rows)):
+        remarks.append(
+            f"the best w is the largest of the curve, so a better one may lie beyond it: {', '.join(at_end)}"
+        )
+    return Part(data, choice, rows, _ranks(picked), tuple(remarks))
+
+
+def _at_the_end(results: Results, rows: Sequence[Row]) -> list[str]:
+    """The methods whose w is the largest of a curve of several."""
+    found = []
+    for row in rows:
+        drawn = {point["w"] for cell, r in results.items() if cell.method == row.method for point in r["points"]}
+        if len(drawn) > 1 and row.w == max(drawn):
+            found.append(row.method)
+    return found
 
 
 def _best_w(results: Mapping[int, Result]) -> float | None:
