@@ -44,11 +44,12 @@ def network_from(config: TrainConfig, table: ImageTable, seed: int) -> UNet2DMod
     unet = build_network(network_config(given, classes, table.channels, size, dropout), seed)
     weights = pipeline.unet.state_dict()
     rows = weights.pop("class_embedding.weight", None)
-    unet.load_state_dict(weights, strict=False)
-    if unet.class_embedding is not None and rows is not None:
-        with torch.no_grad():
-            for mine, theirs in known_classes(pipeline, table).items():
-                unet.class_embedding.weight[mine] = rows[theirs]
+    if unet.class_embedding is not None:
+        fresh = unet.class_embedding.weight.detach().clone()
+        for mine, theirs in known_classes(pipeline, table).items() if rows is not None else ():
+            fresh[mine] = rows[theirs]
+        weights["class_embedding.weight"] = fresh
+    unet.load_state_dict(weights)
     freeze_null_label(unet)
     return unet
 
