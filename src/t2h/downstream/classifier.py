@@ -111,7 +111,7 @@ def fit(
         optimizer, lambda k: min((k + 1) / warmup, 0.5 + 0.5 * float(np.cos(np.pi * k / steps)))
     )
     draws, labels = generator("cpu", seed, "classifier augmentation"), torch.from_numpy(order.labels)
-    for step in tqdm(range(steps), desc=title, unit=" steps", disable=title is None, leave=False):
+    for step in tqdm(range(steps), desc=title, unit=" steps", mininterval=0.5, disable=title is None, leave=False):
         rows = order.rows(step * training.batch_size, training.batch_size)
         x = _augmented(torch.from_numpy(images[rows]), 1 if small else 4, flip, draws).to(device)
         loss = F.cross_entropy(network(x), labels[rows].to(device))
