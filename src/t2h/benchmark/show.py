@@ -82,11 +82,11 @@ _THIRDS = 3  # of the noise levels
 
 def _transfers(part: Part) -> Grid:
     """The shares of targets that were another image, over all t and where noise is low, middling and high."""
-    head, body = [], []
+    last = part.transfers[0].t_edges[-1]
+    spans = [(last * i / _THIRDS, last * (i + 1) / _THIRDS) for i in range(_THIRDS)]
+    head = [f"t = {low:.0f} ... {high - 1:.0f}" for low, high in spans]
+    body = []
     for transfer in part.transfers:
-        last = transfer.t_edges[-1]
-        spans = [(last * i / _THIRDS, last * (i + 1) / _THIRDS) for i in range(_THIRDS)]
-        head = [f"t = {low:.0f} ... {high - 1:.0f}" for low, high in spans]
         shares = [transfer.share(transfer.within), transfer.share(transfer.across)]
         shares += [transfer.share(transfer.across, *span) for span in spans]
         body.append((transfer.method, *("-" if math.isnan(share) else f"{share:.1%}" for share in shares)))

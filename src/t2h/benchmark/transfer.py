@@ -55,8 +55,7 @@ def transfers(cells: Sequence[Cell], place: Workplace) -> list[Transfer]:
     """The transfers of every method that counts them, over the seeds of ``cells``."""
     sums: dict[tuple[str, str], dict[str, Any]] = {}
     for cell in cells:
-        lines = RunFolder(place.folder(cell)).metrics()
-        counted = next((line["transfer"] for line in reversed(lines) if line.get("transfer")), None)
+        counted = RunFolder(place.folder(cell)).transfer()
         if counted is None:
             continue
         mine = sums.setdefault((cell.data, cell.method), {"t_edges": counted["t_edges"]})

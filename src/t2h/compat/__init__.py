@@ -79,7 +79,7 @@ def _train(flags: Flags) -> int:
     result = train(config, run.path)
     print(f"{result.status}: {result.step:,} steps, {result.images_seen:,} images seen  {run.path}")
     if flags["count_transfer"]:
-        print(transfer_table(run.metrics()) or "No transfers were counted: this is not T2H (--transfer_x0).")
+        print(transfer_table(run.transfer()) or "No transfers were counted: this is not T2H (--transfer_x0).")
     return 128 + (result.signal or 2) if result.status == "interrupted" else 0
 
 

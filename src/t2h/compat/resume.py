@@ -95,6 +95,7 @@ def _adam_state(path: Path, model: nn.Module, config: TrainConfig) -> dict[str, 
         print("notice: the official checkpoint has no optimiser state; Adam begins anew")
         return state
     names = [name.removeprefix("module.") for name in content["net_model"]]  # each is a parameter, in their order
+    architecture = read_official(path).architecture
     moments: dict[str, Weights] = {}
     for kind in ("exp_avg", "exp_avg_sq"):
         # A parameter without gradient, such as the time table, has no moments.
@@ -103,7 +104,7 @@ def _adam_state(path: Path, model: nn.Module, config: TrainConfig) -> dict[str, 
             for i, (name, key) in enumerate(zip(names, content["net_model"], strict=True))
         }
         told = weights.pop("augm_embedding.weight", None)
-        renamed = to_diffusers(weights, read_official(path).architecture)
+        renamed = to_diffusers(weights, architecture)
         moments[kind] = {f"denoiser.unet.{name}": moment for name, moment in renamed.items()}
         if told is not None:
             moments[kind]["denoiser.augmentation.weight"] = told

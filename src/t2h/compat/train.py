@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from t2h.compat.flags import Flags
 from t2h.data.config import DataConfig
@@ -120,9 +121,8 @@ def train_notices(flags: Flags) -> list[str]:
     return lines
 
 
-def transfer_table(lines: list[dict], bins: int = 10) -> str | None:
-    """The share of transfers by t from a run's metrics, as text; None where nothing was counted."""
-    counted = next((line["transfer"] for line in reversed(lines) if line.get("transfer")), None)
+def transfer_table(counted: dict[str, Any] | None, bins: int = 10) -> str | None:
+    """The share of transfers by t from a run's counts, as text; None where nothing was counted."""
     if counted is None:
         return None
     edges, per = counted["t_edges"], max(1, (len(counted["t_edges"]) - 1) // bins)

@@ -139,10 +139,10 @@ class BatchStream:
         """
         rows = self.others.rows(k * count, count)
         if self.resident:
-            images = self._images[torch.from_numpy(rows).to(self.device, non_blocking=True)]
+            images, labels = self._of(rows)
         else:
             images = torch.from_numpy(np.asarray(self.table.images[rows])).to(self.device)
-        labels = torch.from_numpy(self.table.labels[rows]).to(self.device, non_blocking=True)
+            labels = torch.from_numpy(self.table.labels[rows]).to(self.device)
         return self._x0(images, "flip of others", k), labels
 
     def _x0(self, images: Tensor, purpose: str, *numbers: int) -> Float[Tensor, "b c h w"]:
@@ -157,9 +157,13 @@ class BatchStream:
     def _resident_batches(self, start: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
         position = start + share.rank * share.size
         while True:
-            rows = torch.from_numpy(self.order.rows(position, share.size)).to(self.device, non_blocking=True)
-            yield self._images[rows], self._labels[rows]
+            yield self._of(self.order.rows(position, share.size))
             position += share.world * share.size
+
+    def _of(self, rows: Int[np.ndarray, " n"]) -> tuple[Tensor, Tensor]:
+        """Images and labels of rows that are kept on the device."""
+        at = torch.from_numpy(rows).to(self.device, non_blocking=True)
+        return self._images[at], self._labels[at]
 
     def _streamed_batches(self, start: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
         loader = DataLoader(

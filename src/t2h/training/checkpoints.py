@@ -138,6 +138,10 @@ class RunFolder:
             return []
         return [json.loads(line) for line in self.metrics_file.read_text("utf-8").splitlines() if line.endswith("}")]
 
+    def transfer(self) -> dict[str, Any] | None:
+        """The last counts of transferred targets; None where the objective counts none."""
+        return next((line["transfer"] for line in reversed(self.metrics()) if line.get("transfer")), None)
+
     def rewind(self, step: int) -> None:
         """Drop the metrics after ``step``: they are written again."""
         lines = [json.dumps(line) for line in self.metrics() if line["step"] <= step]

@@ -115,8 +115,10 @@ def set_up(config: TrainConfig) -> Setup:
     """
     table, schedule = load(config.data), NoiseSchedule(**asdict(config.schedule))
     unet, learning = network_of(config, table), config.learning
-    told = augmentation_embedding(unet, PARAMETERS, derive_seed(learning.seed, "augmentation weights"))
-    denoiser = UNetDenoiser(unet, told if learning.augment else None)
+    told = None
+    if learning.augment:
+        told = augmentation_embedding(unet, PARAMETERS, derive_seed(learning.seed, "augmentation weights"))
+    denoiser = UNetDenoiser(unet, told)
     context = Context(torch.from_numpy(table.class_counts), schedule, null_label(unet))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(learning.seed, "objective weights"))

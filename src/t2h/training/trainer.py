@@ -66,8 +66,8 @@ class Trainer:
         learning, machine = config.learning, config.machine
         self.setup = set_up(config)
         device = accelerator.device
-        self.unet = self.setup.unet.to(device)
         model = self.setup.model().to(device)
+        self.unet = self.setup.unet
         fused = device.type in ("cuda", "cpu")
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning.lr, fused=fused)
         self.average = MovingAverage(self.unet, learning.ema_decay)
