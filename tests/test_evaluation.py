@@ -35,17 +35,21 @@ from t2h.evaluation import (
     save_reference,
 )
 from t2h.evaluation import curve as curve_module
+from t2h.evaluation.compare import differing_factors
 from t2h.evaluation.curve import Drawing, evaluate_run, evaluate_stored
 from t2h.evaluation.nearest import nearest_examples
 from t2h.evaluation.point import group_classes
-from t2h.evaluation.samples import read_samples
+from t2h.evaluation.result import write_result
+from t2h.evaluation.samples import provenance, read_samples
 from t2h.features.base import Pixels, unit_range
 from t2h.features.classifier import ClassifierConfig, train_classifier
 from t2h.metrics.fid import frechet_distance
 from t2h.pipeline import T2HPipeline
+from t2h.sampling import Sampling
 from t2h.schedule import NoiseSchedule
 
 QUICK = FigureOptions(prd_runs=1, kid_subsets=5, resamples=10)
+PAPER = {"clipping": "final", "mixed_precision": "no"}  # what the papers' samplers leave undone
 
 
 class Patches:
@@ -415,7 +419,7 @@ def test_a_run_is_judged_without_storing_its_samples(reference: Reference, tmp_p
     pipeline.save_pretrained(tmp_path / "run" / "pipeline")
     (tmp_path / "run" / "config.yaml").write_text("learning: {label_dropout: 0.1, dropout_unit: batch, seed: 3}\n")
     judge = Judge(reference, Patches(), replace(QUICK, figures=("fid",)))
-    drawing = Drawing(per_class=3, steps=2)
+    drawing = Drawing(3, Sampling(steps=2))
     out = tmp_path / "out.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("T2H_CACHE", str(tmp_path / "cache"))
@@ -427,7 +431,7 @@ def test_a_run_is_judged_without_storing_its_samples(reference: Reference, tmp_p
     assert [(point["w"], point["num_images"]) for point in result["points"]] == [(0.0, 30), (1.5, 30)]
     assert (result["name"], result["run"]["method"], result["run"]["images_seen"]) == ("run", "t2h", 7)
     assert result["run"]["seed"] == 3
-    assert result["protocol"]["sampler"] == {"scheduler": "ddim", "steps": 2, "seed": 0, "clipping": "final"}
+    assert result["protocol"]["sampler"] == {"scheduler": "ddim", "steps": 2, "seed": 0, **PAPER}
     assert result["protocol"]["label_dropout"] == 0.1
     assert "labels were dropped for whole batches in training, not per sample" in result["notes"]
     assert result["data"]["class_counts"] == counts
@@ -463,11 +467,30 @@ def test_a_result_carries_the_protocol_and_its_deviations(reference: Reference) 
 def test_a_result_by_the_protocol_has_no_notes(reference: Reference) -> None:
     extractor = Patches()
     extractor.name, extractor.resize = "inception-tf-2015-12-05-pool3", "bilinear-half-pixel"
-    sampler = {"scheduler": "ddim", "steps": 100, "seed": 5, "clipping": "final"}
+    sampler = {"scheduler": "ddim", "steps": 100, "seed": 5, **PAPER}
     source = Provenance("x", class_counts=reference.train_counts, sampler=sampler)
     point = {"w": 1.5, "num_images": 50_000, "figures": {}, "groups": {}, "classes": []}
     balanced = replace(reference, split="train")
     assert make_result(source, balanced, extractor, [point])["notes"] == []
+
+
+def test_a_result_names_the_clipping_and_arithmetic_of_its_sampler(reference: Reference, tmp_path: Path) -> None:
+    facts = {"scheduler": "ddim", "steps": 20, "seed": 5}
+    old, new = (
+        provenance(facts, "x", "exact"),
+        provenance({**facts, "clip_sample": True, "mixed_precision": "bf16"}, "x", "exact"),
+    )
+    assert old.sampler == {**facts, **PAPER}
+    result = make_result(new, reference, Patches(), [])
+    assert "sampler: steps 20, clipping every step, mixed precision bf16, not DDIM with 100 steps" in result["notes"]
+    plain = make_result(old, reference, Patches(), [])
+    assert set(differing_factors(plain, result)) == {"sampler.clipping", "sampler.mixed_precision"}
+    del plain["protocol"]["sampler"]["mixed_precision"]  # a result of a version that did not write it down
+    write_result(plain, tmp_path / "old.json")
+    assert set(differing_factors(read_result(tmp_path / "old.json"), result)) == {
+        "sampler.clipping",
+        "sampler.mixed_precision",
+    }
 
 
 def test_label_kinds() -> None:

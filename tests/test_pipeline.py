@@ -300,3 +300,67 @@ def test_a_configuration_of_ones_own(tmp_path: Path) -> None:
     assert config == again
     assert (config["num_class_embeds"], config["dropout"], config["sample_size"]) == (6, 0.3, 16)
     assert build_network(config).config["in_channels"] == 3
+
+
+class Clipping(diffusers.DDIMScheduler):
+    """diffusers' own clipping, with ε taken from the clipped x_0."""
+
+    def step(self, *args: Any, **kwargs: Any) -> Any:
+        return super().step(*args, **kwargs, use_clipped_model_output=True)
+
+
+@pytest.mark.parametrize("w", [0.0, 4.0])
+def test_clip_sample_is_that_of_diffusers_ddim(w):
+    pipeline, ours = make(), make()
+    pipeline.scheduler = Clipping.from_config(NoiseSchedule().ddim_scheduler().config, clip_sample=True)
+    drawn = {"guidance_scale": 1 + w, "num_inference_steps": 12, "output_type": "pt"}
+    theirs = pipeline([0, 1, 2], latents=noise(3), **drawn).images
+    clipped = ours([0, 1, 2], latents=noise(3), clip_sample=True, **drawn).images
+    torch.testing.assert_close(clipped, theirs, rtol=0, atol=2e-5)
+    assert (ours([0, 1, 2], latents=noise(3), **drawn).images - theirs).abs().max() > 0.05
+
+
+def test_clip_sample_is_that_of_diffusers_ddpm():
+    pipeline, ours = make(), make()
+    config = NoiseSchedule().ddpm_scheduler().config
+    pipeline.scheduler = diffusers.DDPMScheduler.from_config(config, clip_sample=True)
+    ours.scheduler = diffusers.DDPMScheduler.from_config(config)
+
+    def images(of: T2HPipeline, **more: bool) -> Tensor:
+        drawn = {"num_inference_steps": 1000, "output_type": "pt", "latents": noise(1)}
+        return of(["bee"], generator=torch.Generator().manual_seed(2), **drawn, **more).images
+
+    torch.testing.assert_close(images(ours, clip_sample=True), images(pipeline), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler"])
+def test_clip_sample_stays_in_range_with_any_scheduler(name):
+    """The network's x_0 lies far outside [-1, 1]; clipped, the image that comes out cannot, before the last clamp."""
+    pipeline, seen = make(), []
+    pipeline.scheduler = getattr(diffusers, name).from_config(NoiseSchedule().ddpm_scheduler().config)
+    step = pipeline.scheduler.step
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        output = step(*args, **kwargs)
+        seen.append(output.prev_sample)
+        return output
+
+    pipeline.scheduler.step = watched
+    for clip in (False, True):
+        pipeline([0, 2], guidance_scale=8.0, num_inference_steps=10, latents=noise(2), clip_sample=clip)
+        assert (seen[-1].abs().max() < 1.001) == clip
+
+
+def test_autocast_changes_the_passes_and_no_more(pipeline):
+    """Guidance and the scheduler's sums keep the precision of the noise."""
+    kinds = set()
+    step = pipeline.scheduler.step
+    pipeline.scheduler.step = lambda eps, t, xt, **more: (kinds.add((eps.dtype, xt.dtype)), step(eps, t, xt, **more))[1]
+    try:
+        plain = pipeline([0, 1], num_inference_steps=10, latents=noise(2), output_type="pt").images
+        with torch.autocast("cpu", torch.bfloat16):
+            half = pipeline([0, 1], num_inference_steps=10, latents=noise(2), output_type="pt").images
+    finally:
+        pipeline.scheduler.step = step
+    assert kinds == {(torch.float32, torch.float32)}
+    assert 0 < (half - plain).abs().mean() < 0.02

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -77,6 +78,32 @@ def test_unknown_scheduler():
     with pytest.raises(UserError, match="unknown scheduler"):
         make_scheduler("UNet2DModel")
     assert isinstance(make_scheduler("ddpm"), diffusers.DDPMScheduler)
+
+
+@pytest.mark.parametrize("change", [{"clip_sample": True}, {"mixed_precision": "bf16"}])
+def test_options_that_change_the_images_are_written_down(pipeline, tmp_path, change):
+    wanted, plain, other = Wanted.per_class([0, 1], 2), FAST, dataclasses.replace(FAST, **change)
+    images = draw_array(pipeline, wanted, plain, progress=False)
+    assert (draw_array(pipeline, wanted, other, progress=False) != images).any()
+    sample_to_folder(pipeline, wanted, other, tmp_path, progress=False)
+    (name, value), *_ = change.items()
+    note = json.loads((tmp_path / "samples.json").read_text())
+    assert note[name] == value
+    with pytest.raises(UserError, match=f"{name}: {value} -> "):
+        sample_to_folder(pipeline, wanted, plain, tmp_path, progress=False)
+
+
+def test_samples_of_a_version_without_these_options_go_on(pipeline, tmp_path):
+    sample_to_folder(pipeline, Wanted.per_class([0], 1), FAST, tmp_path, progress=False)
+    note = json.loads((tmp_path / "samples.json").read_text())
+    del note["clip_sample"], note["mixed_precision"]
+    (tmp_path / "samples.json").write_text(json.dumps(note))
+    assert sample_to_folder(pipeline, Wanted.per_class([0], 2), FAST, tmp_path, progress=False) == 1
+
+
+def test_half_precision_needs_cuda(pipeline):
+    with pytest.raises(UserError, match="fp16 needs a CUDA device; on others use bf16"):
+        draw_array(pipeline, Wanted.per_class([0], 1), dataclasses.replace(FAST, mixed_precision="fp16"))
 
 
 def test_labels_in_any_order_get_the_images_of_their_class(pipeline):

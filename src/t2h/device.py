@@ -1,10 +1,14 @@
-"""Which device to use."""
+"""Which device to use, and in which arithmetic."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 
 from t2h.errors import UserError, unknown_name
+
+Precision = Literal["no", "bf16", "fp16"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -22,3 +26,20 @@ def pick_device(name: str = "auto") -> torch.device:
     if not there[kind]:
         raise UserError(f"device {name!r}: this machine has none; use {' or '.join(d for d in there if there[d])}.")
     return torch.device(name)
+
+
+def check_precision(device: torch.device, mixed_precision: Precision) -> None:
+    """Raise a `UserError` for an arithmetic that this kind of device lacks."""
+    if mixed_precision == "fp16" and device.type != "cuda":
+        raise UserError("--mixed-precision fp16 needs a CUDA device; on others use bf16 or no.")
+
+
+def autocast(device: torch.device, mixed_precision: Precision) -> torch.autocast:
+    """A context in which networks on ``device`` compute in this arithmetic.
+
+    Raises:
+        UserError: as `check_precision`.
+    """
+    check_precision(device, mixed_precision)
+    dtype = torch.float16 if mixed_precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=mixed_precision != "no")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,7 @@ class T2HPipeline(DiffusionPipeline):
         *,
         batch_size: int = 1,
         eta: float = 0.0,
+        clip_sample: bool = False,
     ) -> ImagePipelineOutput | tuple[Any]:
         """Draw one image per label.
 
@@ -132,6 +133,8 @@ class T2HPipeline(DiffusionPipeline):
             return_dict: False returns a plain tuple.
             batch_size: how many images to draw where ``class_labels`` is None.
             eta: η of DDIM; other schedulers ignore it.
+            clip_sample: at every step, clip the x_0 that ε implies to [-1, 1], whatever the scheduler. The papers'
+                samplers do not; it saves samples of a short training, whose first steps leave the range of images.
 
         Returns:
             An `ImagePipelineOutput` with `.images`.
@@ -153,9 +156,12 @@ class T2HPipeline(DiffusionPipeline):
         xt = xt * self.scheduler.init_noise_sigma
         accepted = inspect.signature(self.scheduler.step).parameters
         extra = {name: value for name, value in (("generator", generators), ("eta", eta)) if name in accepted}
+        sigma = _noise_levels(self.scheduler) if clip_sample else None
         for t in self.progress_bar(self.scheduler.timesteps):
             model_input = self.scheduler.scale_model_input(xt, t)
             eps = self._guided(model_input, t.expand(count).to(device), label, null, guidance_scale)
+            if sigma is not None:
+                eps = _clipped(eps, model_input, sigma(float(t)))
             xt = self.scheduler.step(eps, t, xt, **extra).prev_sample
 
         images = (xt.float() / 2 + 0.5).clamp(0, 1)
@@ -172,9 +178,9 @@ class T2HPipeline(DiffusionPipeline):
     ) -> Tensor:
         """ε_∅ + guidance_scale (ε_c - ε_∅), both from one pass."""
         if label is None or null is None or guidance_scale == 1:
-            return self.unet(xt, t, null if label is None else label, return_dict=False)[0]
+            return self.unet(xt, t, null if label is None else label, return_dict=False)[0].to(xt.dtype)
         both = self.unet(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([label, null]), return_dict=False)[0]
-        conditional, unconditional = both.chunk(2)
+        conditional, unconditional = both.to(xt.dtype).chunk(2)  # inside autocast they have another
         return unconditional + guidance_scale * (conditional - unconditional)
 
     def _starting_noise(self, latents: Tensor | None, count: int, generators: list[torch.Generator]) -> Tensor:
@@ -194,6 +200,19 @@ class T2HPipeline(DiffusionPipeline):
         card = Path(save_directory) / "README.md"
         if not card.exists():
             card.write_text(model_card(self), encoding="utf-8")
+
+
+def _noise_levels(scheduler: SchedulerMixin) -> Callable[[float], float]:
+    """σ at any timestep of a scheduler, between whole ones as the σ-schedulers of diffusers interpolate it."""
+    alpha_bar = np.asarray(scheduler.alphas_cumprod, dtype=np.float64)
+    table = np.sqrt(1 / alpha_bar - 1)
+    return lambda t: float(np.interp(t, np.arange(len(table)), table))
+
+
+def _clipped(eps: Float[Tensor, "b c h w"], xt: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b c h w"]:
+    """The ε that leads from x_t to the x_0 that ``eps`` implies, clipped to [-1, 1]."""
+    noisy = xt * (1 + sigma**2) ** 0.5  # x_t/√ᾱ_t
+    return (noisy - (noisy - sigma * eps).clamp(-1, 1)) / sigma
 
 
 def _one_per_image(generator: Generators, count: int) -> list[torch.Generator]:

@@ -127,6 +127,7 @@ def sample_to_npz(
 
 
 def _same_samples(old: dict[str, Any], new: dict[str, Any], where: Path) -> None:
+    old = asdict(Sampling()) | old  # what older versions did not write down was the default
     changed = [key for key in new if old.get(key) != new[key]]
     if changed:
         shown = "; ".join(f"{key}: {old.get(key)} -> {new[key]}" for key in changed if key != "class_counts")

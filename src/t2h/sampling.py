@@ -20,6 +20,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from tqdm import tqdm
 
+from t2h.device import Precision, autocast
 from t2h.errors import UserError, unknown_name
 from t2h.grid import sample_grid
 from t2h.pipeline import T2HPipeline
@@ -73,6 +74,10 @@ class Sampling:
     """Denoising steps."""
     seed: int = 0
     """Of the images; image k of class c has its own, made of this one."""
+    clip_sample: bool = False
+    """Clip x_0 to [-1, 1] at every step. The papers do not; it saves samples of a short training."""
+    mixed_precision: Precision = "no"
+    """Arithmetic of the network's passes: bf16 and fp16 are faster, and images differ a little."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -131,9 +136,10 @@ def draw_float(
         progress: show a bar with images/s and time left.
 
     Raises:
-        UserError: for an unknown scheduler or a class that is not there.
+        UserError: for an unknown scheduler, a class that is not there, or an arithmetic that the device lacks.
     """
     before = pipeline.scheduler
+    arithmetic = autocast(pipeline.device, sampling.mixed_precision)
     scheduler = make_scheduler(sampling.scheduler, NoiseSchedule.of(before))
     pipeline.scheduler = scheduler
     training = pipeline.unet.training
@@ -145,14 +151,16 @@ def draw_float(
                 part = wanted.part(slice(start, start + batch_size))
                 pairs = zip(part.labels.tolist(), part.index.tolist(), strict=True)
                 seeds = [derive_seed(sampling.seed, "sample", label + 1, index) for label, index in pairs]
-                output: Any = pipeline(
-                    None if part.labels[0] < 0 else part.labels,
-                    guidance_scale=sampling.guidance_scale,
-                    num_inference_steps=sampling.steps,
-                    generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-                    output_type="np",
-                    batch_size=len(part),
-                )
+                with arithmetic:
+                    output: Any = pipeline(
+                        None if part.labels[0] < 0 else part.labels,
+                        guidance_scale=sampling.guidance_scale,
+                        num_inference_steps=sampling.steps,
+                        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+                        output_type="np",
+                        batch_size=len(part),
+                        clip_sample=sampling.clip_sample,
+                    )
                 if not np.isfinite(output.images).all():
                     raise UserError("the network draws values that are no numbers: its training has diverged.")
                 yield output.images

@@ -92,7 +92,7 @@ def work(cell: Cell, plan: Plan, place: Workplace, judges: Judges) -> int | None
     if trained.status == "interrupted":
         return trained.signal or 2
     asked = plan.evaluation
-    drawing = Drawing(asked.per_class, asked.scheduler, asked.steps, cell.seed, device=judges.device)
+    drawing = Drawing(asked.per_class, asked.sampling(cell.seed), device=judges.device)
     out = place.result_file(cell)
     evaluate_run(place.folder(cell), asked.w, judge, out, drawing, cell.method, place.progress)
     return None

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from t2h.benchmark.plan import Cell, Plan
+from t2h.device import Precision, autocast
 from t2h.evaluation.compare import align
 from t2h.objectives import describe
 from t2h.training.plan import duration, seconds_per_step
@@ -47,7 +48,7 @@ def costs(plan: Plan, cells: Sequence[Cell]) -> dict[Cell, Cost]:
     found = {}
     for cell in cells:
         if cell.data not in timed:
-            timed[cell.data] = _time(cell)
+            timed[cell.data] = _time(cell, plan.evaluation.mixed_precision)
         classes, parameters, per_training, per_drawing = timed[cell.data]
         learning, judging = cell.config.learning, plan.evaluation
         passes = describe(cell.config.objective, cell.config.methods).passes
@@ -60,7 +61,7 @@ def costs(plan: Plan, cells: Sequence[Cell]) -> dict[Cell, Cost]:
     return found
 
 
-def _time(cell: Cell, steps: int = 3) -> tuple[int, int, float, float]:
+def _time(cell: Cell, drawn_in: Precision, steps: int = 3) -> tuple[int, int, float, float]:
     """Classes, parameters, seconds per forward-pass equivalent in training, and per pass in drawing."""
     from t2h.training.trainer import Trainer, make_accelerator
 
@@ -71,7 +72,7 @@ def _time(cell: Cell, steps: int = 3) -> tuple[int, int, float, float]:
     size, n = trainer.setup.table.image_size, 64
     x = torch.zeros(n, trainer.setup.table.channels, *size, device=device)
     labels = torch.zeros(n, dtype=torch.int64, device=device) if unet.config["num_class_embeds"] else None
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(device, drawn_in):
         begun = time.perf_counter()
         for _ in range(steps):
             last = unet(x, 1, labels).sample

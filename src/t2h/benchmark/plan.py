@@ -12,9 +12,11 @@ from typing import Any
 import yaml
 
 from t2h.data.longtail import check_imbalance
+from t2h.device import Precision
 from t2h.errors import UserError, unknown_name
 from t2h.evaluation.options import KINDS, FigureOptions
 from t2h.objectives import describe
+from t2h.sampling import Sampling
 from t2h.training.config import TrainConfig
 
 Tree = dict[str, Any]
@@ -37,6 +39,9 @@ class Judging:
     """Samples of each class at each w. Default: 50,000 in all."""
     scheduler: str = "ddim"
     steps: int = 100
+    clip_sample: bool = False
+    mixed_precision: Precision = "no"
+    """How samples are drawn: see `t2h.sampling.Sampling`."""
     figures: tuple[str, ...] = KINDS
     resamples: int = 0
     """Bootstrap resamples over images in each result; the table's intervals are over seeds."""
@@ -48,11 +53,13 @@ class Judging:
             raise UserError(f"evaluation.w is {list(self.w)}; give at least one weight, each once.")
         if self.per_class is not None and self.per_class < 1:
             raise UserError(f"evaluation.per_class is {self.per_class}; it must be at least 1.")
-        if self.steps < 1:
-            raise UserError(f"evaluation.steps is {self.steps}; it must be at least 1.")
         if "fid" not in self.figures:
             raise UserError("evaluation.figures lacks fid, by which the best w and the ranks are found.")
-        _ = self.options  # checks the names
+        _ = self.options, self.sampling(0)  # check themselves
+
+    def sampling(self, seed: int) -> Sampling:
+        """How the cells of a seed are drawn, whatever the guidance."""
+        return Sampling(1.0, self.scheduler, self.steps, seed, self.clip_sample, self.mixed_precision)
 
     @property
     def options(self) -> FigureOptions:

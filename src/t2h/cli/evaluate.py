@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from t2h.cli._parse import parse
+from t2h.device import Precision
 from t2h.evaluation.options import FigureOptions
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class Args:
     """Denoising steps of a run's samples."""
     seed: int = 0
     """Of a run's samples."""
+    clip_sample: bool = False
+    """Clip x_0 to [-1, 1] at every step of a run's samples (see `t2h sample`)."""
+    mixed_precision: Precision = "no"
+    """Arithmetic in which a run's samples are drawn."""
     float_images: Annotated[bool, tyro.conf.arg(name="float")] = False
     """Judge a run's images as they leave the network, not rounded to 8 bits (as the official code does)."""
     options: Annotated[FigureOptions, tyro.conf.arg(name="")] = field(default_factory=FigureOptions)
@@ -63,6 +68,7 @@ def main(argv: list[str]) -> int:
     from t2h.evaluation.figures import Judge
     from t2h.evaluation.reference_file import load_reference
     from t2h.evaluation.table import summary
+    from t2h.sampling import Sampling
 
     _check(args)
     device = str(pick_device(args.device))
@@ -70,9 +76,8 @@ def main(argv: list[str]) -> int:
     judge = Judge(reference, _extractor(args, reference, device), args.options)
     first, out = args.source[0], args.out or default_out(args.source[0], args.reference)
     if is_run(first):
-        drawing = Drawing(
-            args.per_class, args.scheduler, args.steps, args.seed, args.batch_size, device, args.float_images
-        )
+        sampling = Sampling(1.0, args.scheduler, args.steps, args.seed, args.clip_sample, args.mixed_precision)
+        drawing = Drawing(args.per_class, sampling, args.batch_size, device, args.float_images)
         result = evaluate_run(first, args.w, judge, out, drawing, args.name)
     else:
         result = evaluate_stored(args.source, judge, out, args.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from t2h.evaluation.point import Point, Setting, evaluate_arrays
 from t2h.evaluation.result import Provenance, Result, make_result, read_result, write_result
 from t2h.evaluation.samples import SampleSet, provenance, read_samples
 from t2h.features.base import pixels_sha256
+from t2h.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,14 @@ class Drawing:
 
     Args:
         per_class: images of each class; None for 50,000 in all.
-        scheduler: see `t2h.sampling.Sampling`.
-        steps: denoising steps.
-        seed: of the images.
+        sampling: how; its guidance is that of each point.
         batch_size: images a pass; it does not change them.
         device: where the network runs.
         float_images: judge the images as they leave the network, not rounded to 8 bits (as the official code does).
     """
 
     per_class: int | None = None
-    scheduler: str = "ddim"
-    steps: int = 100
-    seed: int = 0
+    sampling: Sampling = field(default_factory=Sampling)
     batch_size: int = 250
     device: str = "cpu"
     float_images: bool = False
@@ -90,7 +87,7 @@ def evaluate_run(
         UserError: as `evaluate_arrays`, or if there is no pipeline, or it has other classes than the reference.
     """
     from t2h.samples import protocol
-    from t2h.sampling import Sampling, Wanted, draw, draw_float, load_pipeline
+    from t2h.sampling import Wanted, draw, draw_float, load_pipeline
 
     drawing = drawing or Drawing()
     pipeline = load_pipeline(run).to(drawing.device)
@@ -108,7 +105,7 @@ def evaluate_run(
     labels = None if classes is None else wanted.labels
 
     def sampling(w: float) -> Sampling:
-        return Sampling(1 + w, drawing.scheduler, drawing.steps, drawing.seed)
+        return replace(drawing.sampling, guidance_scale=1 + w)
 
     config_file = run / "config.yaml"
     config = yaml.safe_load(config_file.read_text("utf-8")) if config_file.is_file() else None

@@ -22,7 +22,7 @@ from t2h.version import __version__
 Result = dict[str, Any]
 FULL = 50_000
 """Images that published figures use."""
-SAMPLER = {"scheduler": "ddim", "steps": 100, "clipping": "final"}
+SAMPLER = {"scheduler": "ddim", "steps": 100, "clipping": "final", "mixed_precision": "no"}
 """The default sampler. Its seed is recorded, but no factor to agree on."""
 
 
@@ -38,7 +38,7 @@ class Provenance:
         config: the run's configuration.
         seed: of the training.
         class_counts: training images of each class.
-        sampler: {"scheduler", "steps", "seed", "clipping"}.
+        sampler: {"scheduler", "steps", "seed", "clipping", "mixed_precision"}.
         labels: "exact" (so many of each class) or "random".
         image_path: "8-bit" or "float".
         notes: further deviations to be recorded.
@@ -140,7 +140,11 @@ def deviations(
 def _sampler_notes(sampler: dict[str, Any] | None) -> list[str]:
     if sampler is None:
         return ["the sampler is not known"]
-    different = [f"{key} {sampler.get(key)}" for key, value in SAMPLER.items() if sampler.get(key) not in (None, value)]
+    different = [
+        f"{key.replace('_', ' ')} {sampler.get(key)}"
+        for key, default in SAMPLER.items()
+        if sampler.get(key) not in (None, default)
+    ]
     return [f"sampler: {', '.join(different)}, not DDIM with 100 steps"] if different else []
 
 
@@ -225,4 +229,6 @@ def read_result(path: Path) -> Result:
         raise UserError(f"{path} is no result file of `t2h evaluate`.")
     if result.get("version") != 1:
         raise UserError(f"{path} has version {result.get('version')}; this t2h reads version 1. Update t2h.")
+    if sampler := result["protocol"].get("sampler"):
+        sampler.setdefault("mixed_precision", "no")  # all that there was, before it was written down
     return result

@@ -81,7 +81,11 @@ def provenance(
 ) -> Provenance:
     """What `samples.json` (or the pipeline itself) says about the samples; unknown where it says nothing."""
     known = ("scheduler", "steps", "seed")
-    sampler = {key: facts[key] for key in known} | {"clipping": "final"} if all(key in facts for key in known) else None
+    sampler = None
+    if all(key in facts for key in known):
+        clipping = "every step" if facts.get("clip_sample") else "final"
+        precision = facts.get("mixed_precision", "no")
+        sampler = {key: facts[key] for key in known} | {"clipping": clipping, "mixed_precision": precision}
     return Provenance(
         name=name,
         method=facts.get("method"),

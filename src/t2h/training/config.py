@@ -12,6 +12,7 @@ import tyro
 import yaml
 
 from t2h.data.config import DataConfig
+from t2h.device import Precision
 from t2h.errors import UserError
 from t2h.objectives import MethodOptions
 
@@ -82,7 +83,7 @@ class MachineConfig:
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train."""
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    mixed_precision: Precision = "no"
     """Arithmetic of the network's passes."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile the network; auto does so on CUDA."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from t2h.data.augment import augment
 from t2h.data.batches import BatchStream, Share
-from t2h.device import pick_device
+from t2h.device import check_precision, pick_device
 from t2h.errors import UserError
 from t2h.objectives.base import NoisedBatch, noise_batch
 from t2h.randomness import derive_seed, generator
@@ -37,8 +37,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     """
     machine, learning = config.machine, config.learning
     device = pick_device(machine.device)
-    if machine.mixed_precision == "fp16" and device.type != "cuda":
-        raise UserError("--mixed-precision fp16 needs a CUDA device; on others use bf16 or no.")
+    check_precision(device, machine.mixed_precision)
     if PartialState().num_processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run of this process may have had others
     # cpu=True also lets several processes share the work of a machine that has no other device
