@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from t2h.convert import from_official
 from t2h.data import DataConfig, load
 from t2h.network import build_network, network_config
 from t2h.schedule import NoiseSchedule
-from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig
+from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig, train
+from t2h.training.checkpoints import RunFolder
 from t2h.training.config import ScheduleConfig
 from t2h.training.plan import summary
 from t2h.training.setup import network_of, set_up
@@ -65,7 +67,7 @@ def test_every_weight_is_taken_over_and_classes_by_their_names(tmp_path: Path):
     given = config(images(tmp_path / "images", ("four", "three", "one", "zero")), init)
     table = load(given.data)
     assert table.class_names == ("four", "one", "three", "zero")
-    unet = network_of(given, table)
+    unet = network_of(given, table).unet
     theirs, mine = source.state_dict(), unet.state_dict()
     for name, weight in theirs.items():
         if name != "class_embedding.weight":
@@ -86,11 +88,11 @@ def test_every_weight_is_taken_over_and_classes_by_their_names(tmp_path: Path):
 def test_an_unconditional_network_may_learn_classes_and_the_other_way_round(tmp_path: Path):
     data = images(tmp_path / "images", NAMES)
     plain = save(tmp_path / "plain", random_unet(None), None)
-    unet = network_of(config(data, plain), load(data))
+    unet = network_of(config(data, plain), load(data)).unet
     assert unet.class_embedding.num_embeddings == 4
     assert torch.equal(unet.conv_in.weight, random_unet(None).conv_in.weight)
     labelled = save(tmp_path / "labelled", random_unet(3), NAMES)
-    unet = network_of(config(data, labelled, conditional=False), load(data))
+    unet = network_of(config(data, labelled, conditional=False), load(data)).unet
     assert unet.class_embedding is None
     assert torch.equal(unet.conv_out.weight, random_unet(3).conv_out.weight)
 
@@ -103,7 +105,7 @@ def test_an_official_checkpoint_has_numbers_for_names(golden_full: Path, tmp_pat
         Image.new("RGB", (16, 16), color=k).save(folder / f"c{k}" / "0.png")
     given = config(DataConfig(data=str(folder), image_size=16), path, dropout=0.3)
     schedule = dataclasses.replace(ScheduleConfig(), num_timesteps=from_official(path).scheduler.num_train_timesteps)
-    unet = network_of(dataclasses.replace(given, schedule=schedule), load(given.data))
+    unet = network_of(dataclasses.replace(given, schedule=schedule), load(given.data)).unet
     for name, weight in from_official(path).unet.state_dict().items():
         assert torch.equal(unet.state_dict()[name], weight), name
     assert unet.config["dropout"] == 0.3
@@ -137,3 +139,21 @@ def test_from_run_to_run_on_the_command_line(tmp_path: Path, capsys: pytest.Capt
     assert main(fine) == 0  # finished
     card = (tmp_path / "second" / "pipeline" / "README.md").read_text()
     assert "| Fine-tuned from | first |" in card
+
+
+def test_a_run_goes_on_without_the_one_that_it_began_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    data = images(tmp_path / "images", NAMES)
+    init = save(tmp_path / "pipeline", random_unet(3), NAMES)
+    given = config(data, init)
+    train(given, tmp_path / "whole", progress=False)
+    half = dataclasses.replace(given, learning=dataclasses.replace(given.learning, steps=1))
+    train(half, tmp_path / "halved", progress=False)
+    shutil.rmtree(init)
+    assert train(given, tmp_path / "halved", extend=True).status == "finished"
+    assert "begins with" not in capsys.readouterr().out
+    whole, halved = (RunFolder(tmp_path / name).load()["unet"] for name in ("whole", "halved"))
+    for name, weight in whole.items():
+        assert torch.equal(halved[name], weight), name
+    with pytest.raises(UserError, match="does not exist"):
+        train(given, tmp_path / "new", progress=False)
+    assert not (tmp_path / "new").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,6 +108,39 @@ def test_a_run_writes_what_it_promises(whole):
     ema = whole.load()["ema"]
     assert all(torch.equal(value, ema[name]) for name, value in pipeline.unet.state_dict().items())
     assert not [path for path in whole.path.rglob("*") if path.name.endswith((".tmp", ".old"))]
+
+
+def test_a_run_may_be_extended_and_is_the_longer_one(whole, tmp_path):
+    short = config(steps=4)
+    train(short, tmp_path / "run", progress=False)
+    with pytest.raises(UserError, match=r"learning.steps: 4 -> 6"):
+        train(TINY, tmp_path / "run", progress=False)
+    wrong = config(lr=1.0)
+    with pytest.raises(UserError, match=r"\(learning.lr: .* -> 1.0\)"):
+        train(wrong, tmp_path / "run", progress=False, extend=True)
+    assert RunFolder(tmp_path / "run").config() == short
+    assert train(TINY, tmp_path / "run", progress=False, extend=True).status == "finished"
+    assert RunFolder(tmp_path / "run").config() == TINY
+    assert same_weights(RunFolder(tmp_path / "run"), whole)
+
+
+def test_a_run_goes_on_with_its_own_images_only(tmp_path):
+    """A class or an image more would shift every draw, and the run's class table would no longer be true."""
+    for k, name in enumerate(("ant", "bee")):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("L", (8, 8), color=k * 40 + i).save(tmp_path / "images" / name / f"{i}.png")
+    given = config(data=str(tmp_path / "images"), image_size=8, imbalance=1.0)
+    train(given, tmp_path / "run", progress=False)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    shutil.copytree(tmp_path / "images" / "bee", tmp_path / "images" / "cat")
+    (tmp_path / "images" / "ant" / "0.png").unlink()
+    longer = config(given, steps=8)
+    with pytest.raises(UserError, match=r"other images \(ant: 3 images, now 2; cat: 0 images, now 3\).*--init"):
+        train(longer, tmp_path / "run", progress=False, extend=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    new = config(longer, init=str(tmp_path / "run"), network=NetworkConfig().network)
+    assert train(new, tmp_path / "new", progress=False).status == "finished"
 
 
 @pytest.mark.parametrize("stop", [2, 3])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,14 +61,9 @@ def main(argv: list[str]) -> int:
         print(plan(config))
         return 0
     from t2h.training import train
-    from t2h.training.checkpoints import RunFolder
 
     out = args.out or Path("runs") / re.sub(r"[^\w.+-]+", "-", f"{Path(config.data.data).name}-{config.objective}")
-    old = RunFolder(out).config()
-    if args.extend and old is not None and config.learning.steps > old.learning.steps:
-        longer = dataclasses.replace(old.learning, steps=config.learning.steps)
-        RunFolder(out).config_file.write_text(dataclasses.replace(old, learning=longer).to_yaml(), "utf-8")
-    result = train(config, out)
+    result = train(config, out, extend=args.extend)
     if result.status == "interrupted":
         print(
             f"Saved at step {result.step:,} ({result.images_seen:,} images seen). The same command goes on from there."

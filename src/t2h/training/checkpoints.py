@@ -7,6 +7,7 @@ RUN/config.yaml  classes.json  metrics.jsonl  checkpoints/step_00000300.pt  pipe
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def classes_file(self) -> Path:
+        """classes.json."""
+        return self.path / "classes.json"
+
+    @property
     def metrics_file(self) -> Path:
         """metrics.jsonl."""
         return self.path / "metrics.jsonl"
@@ -52,14 +58,20 @@ class RunFolder:
         """
         return TrainConfig.from_yaml(self.config_file.read_text("utf-8")) if self.config_file.exists() else None
 
-    def check(self, config: TrainConfig) -> None:
+    def check(self, config: TrainConfig, extend: bool = False) -> None:
         """Whether a run of this configuration can live here; touches nothing.
+
+        Args:
+            config: of the run.
+            extend: the run that lives here may have fewer steps.
 
         Raises:
             UserError: if the folder holds another run, or files that are no run.
         """
         old = self.config()
         if old is not None:
+            if extend and old.learning.steps < config.learning.steps:
+                old = replace(old, learning=replace(old.learning, steps=config.learning.steps))
             if changed := differences(old, config):
                 raise UserError(
                     f"{self.path} holds a run with another configuration ({'; '.join(changed)}). "
@@ -69,12 +81,39 @@ class RunFolder:
             raise UserError(f"{self.path} is not empty and holds no run; choose an empty or new folder with --out.")
 
     def begin(self, config: TrainConfig, table: ImageTable) -> None:
-        """Write configuration and classes into the folder, which is made if it is missing."""
+        """Write configuration and classes into the folder, which is made if it is missing.
+
+        Raises:
+            UserError: if a run lives there that began with other images, as far as their classes and numbers tell.
+        """
+        counts = dict(zip(table.class_names, table.class_counts.tolist(), strict=True))
+        before = self._class_counts()
+        if before is not None and before != counts:
+            names = [name for name in {**before, **counts} if before.get(name) != counts.get(name)]
+            changed = [f"{name}: {before.get(name, 0):,} images, now {counts.get(name, 0):,}" for name in names[:5]]
+            changed += ["..."] * (len(names) > 5)
+            raise UserError(
+                f"{self.path} began with other images ({'; '.join(changed)}). Give it those again, or go on from its "
+                f"weights in a new run: --init {self.path} --out ANOTHER_FOLDER."
+            )
         with replaced(self.config_file) as file:
             file.write_text(config.to_yaml(), encoding="utf-8")
-        classes = {"class_names": list(table.class_names), "class_counts": table.class_counts.tolist()}
-        with replaced(self.path / "classes.json") as file:
+        classes = {"class_names": list(counts), "class_counts": list(counts.values())}
+        with replaced(self.classes_file) as file:
             file.write_text(json.dumps(classes, indent=1, ensure_ascii=False), encoding="utf-8")
+
+    def _class_counts(self) -> dict[str, int] | None:
+        if not self.classes_file.exists():
+            return None
+        classes = json.loads(self.classes_file.read_text("utf-8"))
+        return dict(zip(classes["class_names"], classes["class_counts"], strict=True))
+
+    def architecture(self) -> dict[str, Any] | None:
+        """The configuration of the network that the checkpoints are of; None where there is none yet."""
+        file = self.pipeline_folder / "unet" / "config.json"
+        if not self.checkpoints() or not file.exists():
+            return None
+        return {key: value for key, value in json.loads(file.read_text("utf-8")).items() if not key.startswith("_")}
 
     def checkpoints(self) -> dict[int, Path]:
         """The checkpoints by step, the oldest first."""

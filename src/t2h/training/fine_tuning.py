@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,7 +18,15 @@ from t2h.schedule import NoiseSchedule
 from t2h.training.config import TrainConfig
 
 
-def network_from(config: TrainConfig, table: ImageTable, seed: int) -> UNet2DModel:
+@dataclass(frozen=True)
+class Start:
+    """The network that a run begins with, and where its weights come from, in words; None for fresh ones."""
+
+    unet: UNet2DModel
+    origin: str | None = None
+
+
+def network_from(config: TrainConfig, table: ImageTable, seed: int) -> Start:
     """The network of `config.network.init`, for the classes of ``table``.
 
     Every weight is taken over but the class embedding: a class keeps its row where the other network knows its name
@@ -42,16 +51,17 @@ def network_from(config: TrainConfig, table: ImageTable, seed: int) -> UNet2DMod
     given, classes = json.dumps(dict(pipeline.unet.config)), table.num_classes if config.network.conditional else None
     size, dropout = table.image_size[0], config.network.dropout
     unet = build_network(network_config(given, classes, table.channels, size, dropout), seed)
-    weights = pipeline.unet.state_dict()
+    weights, known = pipeline.unet.state_dict(), known_classes(pipeline, table)
     rows = weights.pop("class_embedding.weight", None)
     if unet.class_embedding is not None:
         fresh = unet.class_embedding.weight.detach().clone()
-        for mine, theirs in known_classes(pipeline, table).items() if rows is not None else ():
+        for mine, theirs in known.items() if rows is not None else ():
             fresh[mine] = rows[theirs]
         weights["class_embedding.weight"] = fresh
     unet.load_state_dict(weights)
     freeze_null_label(unet)
-    return unet
+    knows = f"; knows {len(known)} of {table.num_classes} classes" * config.network.conditional
+    return Start(unet, f"{source} ({pipeline.config['method']}, {pipeline.config['images_seen']:,} images seen{knows})")
 
 
 def known_classes(pipeline: T2HPipeline, table: ImageTable) -> dict[int, int]:
@@ -60,14 +70,6 @@ def known_classes(pipeline: T2HPipeline, table: ImageTable) -> dict[int, int]:
     if names == [str(number) for number in range(len(names))] and len(names) == table.num_classes:
         return {number: number for number in range(len(names))}
     return {number: names.index(name) for number, name in enumerate(table.class_names) if name in names}
-
-
-def describe_init(config: TrainConfig, table: ImageTable) -> str:
-    """One line on where the weights come from."""
-    pipeline = load_pipeline(Path(str(config.network.init)))
-    known = f"; knows {len(known_classes(pipeline, table))} of {table.num_classes} classes" * config.network.conditional
-    seen = pipeline.config["images_seen"]
-    return f"{config.network.init} ({pipeline.config['method']}, {seen:,} images seen{known})"
 
 
 def _check(pipeline: T2HPipeline, source: Path, config: TrainConfig, table: ImageTable) -> None:

@@ -75,19 +75,20 @@ class Interruption:
         return bool(found)
 
 
-def train(config: TrainConfig, out: Path, progress: bool = True) -> TrainResult:
+def train(config: TrainConfig, out: Path, progress: bool = True, extend: bool = False) -> TrainResult:
     """Train, or go on with the run in ``out``, until ``config.learning.steps``.
 
     Args:
         config: the run's configuration; it must be that of the run in ``out``, if there is one.
         out: the run's folder.
         progress: show a bar with loss, images/s and time left.
+        extend: the run may have been begun with fewer steps.
 
     Raises:
         UserError: for data, options or a folder that do not fit.
     """
     run, total = RunFolder(out), config.learning.steps
-    run.check(config)
+    run.check(config, extend)
     accelerator = make_accelerator(config)
     trainer = Trainer(config, out, accelerator)
     if accelerator.is_main_process:

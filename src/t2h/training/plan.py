@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from t2h.training.config import TrainConfig
-from t2h.training.fine_tuning import describe_init
 from t2h.training.trainer import Trainer, make_accelerator
 
 
@@ -18,7 +17,7 @@ def summary(trainer: Trainer) -> str:
     counts, total = table.class_counts, learning.steps * learning.batch_size
     parameters = sum(p.numel() for p in trainer.model.parameters())
     passes = trainer.setup.objective.passes
-    begins = [f"begins with {describe_init(config, table)}"] if config.network.init else []
+    begins = [f"begins with {trainer.setup.origin}"] if trainer.setup.origin else []
     return "\n".join(
         [
             f"data        {table.name} ({table.split}): {len(table):,} images of {table.num_classes} classes, "

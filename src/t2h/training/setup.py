@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import UNet2DModel
@@ -20,7 +21,7 @@ from t2h.pipeline import T2HPipeline
 from t2h.randomness import derive_seed
 from t2h.schedule import NoiseSchedule
 from t2h.training.config import TrainConfig
-from t2h.training.fine_tuning import network_from
+from t2h.training.fine_tuning import Start, network_from
 
 
 class TrainingModel(nn.Module):
@@ -46,6 +47,8 @@ class Setup:
     schedule: NoiseSchedule
     denoiser: UNetDenoiser
     objective: Objective
+    origin: str | None = None
+    """Of the weights that another run gave, in words."""
 
     @property
     def unet(self) -> UNet2DModel:
@@ -87,7 +90,7 @@ class Setup:
         )
 
 
-def network_of(config: TrainConfig, table: ImageTable) -> UNet2DModel:
+def network_of(config: TrainConfig, table: ImageTable) -> Start:
     """The network of a run as it begins: fresh, or from `init`.
 
     Raises:
@@ -104,17 +107,23 @@ def network_of(config: TrainConfig, table: ImageTable) -> UNet2DModel:
     if config.network.init:
         return network_from(config, table, seed)
     architecture = network_config(name, classes, table.channels, height, config.network.dropout)
-    return build_network(architecture, seed)
+    return Start(build_network(architecture, seed))
 
 
-def set_up(config: TrainConfig) -> Setup:
+def set_up(config: TrainConfig, architecture: dict[str, Any] | None = None) -> Setup:
     """Load the data and make network and objective.
+
+    Args:
+        config: the run's.
+        architecture: of the network, where a checkpoint will replace its weights: `init` is not needed then.
 
     Raises:
         UserError: for data that cannot be read, and options that do not fit them.
     """
     table, schedule = load(config.data), NoiseSchedule(**asdict(config.schedule))
-    unet, learning = network_of(config, table), config.learning
+    learning = config.learning
+    start = network_of(config, table) if architecture is None else Start(build_network(architecture))
+    unet = start.unet
     told = None
     if learning.augment:
         told = augmentation_embedding(unet, PARAMETERS, derive_seed(learning.seed, "augmentation weights"))
@@ -123,7 +132,7 @@ def set_up(config: TrainConfig) -> Setup:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(learning.seed, "objective weights"))
         objective = build_objective(config.objective, config.methods, context, denoiser)
-    return Setup(config, table, schedule, denoiser, objective)
+    return Setup(config, table, schedule, denoiser, objective, start.origin)
 
 
 class MovingAverage:

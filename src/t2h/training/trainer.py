@@ -63,7 +63,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, out: Path, accelerator: Accelerator) -> None:
         self.config, self.run, self.accelerator = config, RunFolder(out), accelerator
         learning, machine = config.learning, config.machine
-        self.setup = set_up(config)
+        self.setup = set_up(config, self.run.architecture())
         device = accelerator.device
         model = self.setup.model().to(device)
         self.unet = self.setup.unet
