@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from t2h.cli import main
 from t2h.data import DataConfig, ImageTable, load, load_images
 from t2h.data.batches import Order
 from t2h.downstream.classifier import ClassifierTraining, ResNet, _augmented, fit, predict
-from t2h.downstream.study import Study, make_arm, missing
+from t2h.downstream.study import Study, filled_arm, make_arm, missing
 from t2h.downstream.table import as_text, summarise
 from t2h.training import LearningConfig, MachineConfig, TrainConfig, train
 
@@ -76,25 +77,27 @@ def test_it_learns_the_digits_and_repeats_itself():
 
 def test_the_filled_arm_is_balanced_and_keeps_every_real_image(table):
     noise = synthetic(table)
-    arm = make_arm("filled", table, noise)
+    arm = filled_arm(table, noise)
     counts = table.class_counts
     assert np.bincount(arm.labels).tolist() == [counts.max()] * 10
     assert list(arm.synthetic) == (counts.max() - counts).tolist() == missing(counts).tolist()
     assert np.array_equal(arm.images[: len(table)], np.asarray(table.images))
     added, labels = arm.images[len(table) :], arm.labels[len(table) :]
     assert np.array_equal(added[labels == 9], noise.images[noise.labels == 9][: missing(counts)[9]])
+    assert arm.name == "filled"
+    some = filled_arm(table, noise, fill_to=60)
+    assert np.bincount(some.labels).tolist() == np.maximum(counts, 60).tolist()
+    assert list(some.synthetic) == missing(counts, 60).tolist()
     assert make_arm("resampled", table).power == 0
     assert make_arm("long-tailed", table).power == 1
 
 
 def test_synthetic_images_that_do_not_suit_are_refused(table):
     with pytest.raises(UserError, match=r"too few synthetic images: .* 5 of "):
-        make_arm("filled", table, synthetic(table, 5))
+        filled_arm(table, synthetic(table, 5))
     large = ImageTable(np.zeros((10, 1, 16, 16), np.uint8), np.arange(10), table.class_names)
     with pytest.raises(UserError, match="16 px with 1 channels, the data 8 px"):
-        make_arm("filled", table, large)
-    with pytest.raises(UserError, match="needs synthetic images"):
-        make_arm("filled", table)
+        filled_arm(table, large)
 
 
 def test_a_study_resumes_and_refuses_results_of_something_else(table, tmp_path):
@@ -169,11 +172,50 @@ def test_the_command_from_a_run_to_the_table_and_again(trained, tmp_path, capsys
     assert again["images_sha256"] == next(r for r in content["runs"] if r["arm"] == "filled")["images_sha256"]
 
 
+def test_several_sources_are_arms_of_their_own(trained, tmp_path, capsys):
+    """Each run at its own w, stored samples beside them; the arms are named by what tells the paths apart."""
+    other = tmp_path / "runs" / "t2h-0.1" / "seed0"
+    shutil.copytree(trained, other)
+    shutil.copytree(trained, tmp_path / "runs" / "t2h-0.10" / "seed0")
+    out, common = tmp_path / "study", ["--imbalance", "0.1", "--seeds", "0", "--steps", "3", "--batch-size", "8"]
+    common += [
+        "--fill-to",
+        "40",
+        "--sampling-steps",
+        "1",
+        "--arms",
+        "long-tailed",
+        "filled",
+        "--device",
+        "cpu",
+        "--quiet",
+    ]
+    runs = ["--run", str(other), str(other.parents[1] / "t2h-0.10" / "seed0"), "--w", "0", "2"]
+    assert main(["classify", "--out", str(out), *runs, *common]) == 0
+    content = json.loads((out / "classify.json").read_text())
+    assert [row["arm"] for row in content["summary"]] == ["long-tailed", "filled-t2h-0.1", "filled-t2h-0.10"]
+    assert [(source["arm"], source["w"]) for source in content["synthetic"]] == [
+        ("filled-t2h-0.1", 0.0),
+        ("filled-t2h-0.10", 2.0),
+    ]
+    for w, file in ((0.0, out / "synthetic-t2h-0.1.npz"), (2.0, out / "synthetic-t2h-0.10.npz")):
+        with np.load(file) as stored:
+            assert json.loads(str(stored["protocol"]))["w"] == w
+            assert len(stored["labels"]) == sum(max(40 - n, 0) for n in content["data"]["class_counts"])
+    mixed = ["--run", str(trained), "--samples", str(out / "synthetic-t2h-0.10.npz")]
+    assert main(["classify", "--out", str(tmp_path / "mixed"), *mixed, *common]) == 0
+    kept = json.loads((tmp_path / "mixed" / "classify.json").read_text())
+    assert kept["runs"][2]["images_sha256"] == content["runs"][2]["images_sha256"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ([], "the data are not long-tailed"),
-        (["--imbalance", "0.1"], "give either --run or --samples"),
+        (["--imbalance", "0.1"], "give --run or --samples"),
+        (["--imbalance", "0.1", "--run", "a", "--samples", "./a"], "give each folder or file once"),
+        (["--imbalance", "0.1", "--run", "a", "b", "c", "--w", "1", "2"], "--w has 2 weights for 3 runs"),
+        (["--imbalance", "0.1", "--run", "a", "--fill-to", "0"], "--fill-to is 0"),
         (["--imbalance", "0.1", "--arms", "fill"], "unknown arm 'fill'; did you mean 'filled'"),
         (["--imbalance", "0.1", "--arms", "balanced", "--seeds", "1", "1"], "--seeds 1 1"),
     ],

@@ -77,6 +77,14 @@ def test_sets_of_blobs() -> None:
     assert precision_recall_distributions(half, real, num_classes=1, runs=3).f1_8 < 0.65
 
 
+def test_images_of_the_larger_set_are_drawn_once_each() -> None:
+    """22 of 23 points far apart are all but all of them; drawn with replacement they would be two thirds."""
+    points = 100 * np.eye(23)
+    result = precision_recall_distributions(points[:22], points, num_classes=1, runs=5)
+    assert result.n == 22
+    assert min(result.f8, result.f1_8) > 0.9
+
+
 def test_runs_are_averaged_as_curves() -> None:
     real, fake = blobs(4, 20, 0), blobs(3, 30, 1)
     prd = precision_recall_distributions(real, fake, num_classes=1, runs=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,10 +12,12 @@ import tyro
 
 from t2h.cli._parse import parse
 from t2h.data.config import DataConfig
+from t2h.device import Precision
 from t2h.downstream.classifier import ClassifierTraining
 
 if TYPE_CHECKING:
     from t2h.data.table import ImageTable
+    from t2h.downstream.study import Arm
 
 
 @dataclass(frozen=True)
@@ -27,18 +30,22 @@ class Args:
 
     out: Path
     """Folder of the results: OUT/classify.json, and one file for each classifier."""
-    run: Path | None = None
-    """A run or pipeline folder: as many images as every class lacks are drawn from it, into OUT/synthetic.npz."""
-    samples: Path | None = None
-    """Instead of --run, stored samples: a folder of `t2h sample`, of class folders, or an .npz."""
-    w: float = 1.5
-    """Guidance weight of the images that a run draws."""
+    run: tuple[Path, ...] = ()
+    """Run or pipeline folders, compared with each other: what the classes lack is drawn from each, into OUT."""
+    samples: tuple[Path, ...] = ()
+    """Stored samples, instead of a run or beside it: folders of `t2h sample`, of class folders, or .npz files."""
+    fill_to: int | None = None
+    """Bring rarer classes to so many images. Default: to as many as the most frequent class has."""
+    w: tuple[float, ...] = (1.5,)
+    """Guidance weight of the images that a run draws: one, or one for each run."""
     sampling_steps: int = 100
     """Denoising steps of the images that a run draws."""
     scheduler: str = "ddim"
     """Of the images that a run draws (see `t2h sample`)."""
     sampling_seed: int = 0
     """Of the images that a run draws."""
+    mixed_precision: Precision = "no"
+    """Arithmetic in which a run draws."""
     data: Annotated[DataConfig, tyro.conf.arg(name="")] = field(default_factory=DataConfig)
     test_split: str = "test"
     """Part of the data set that judges."""
@@ -61,7 +68,7 @@ def main(argv: list[str]) -> int:
     from t2h.data import load
     from t2h.data.sources import load_images
     from t2h.device import pick_device
-    from t2h.downstream.study import Study, make_arm
+    from t2h.downstream.study import Study, filled_arm, make_arm
     from t2h.downstream.table import as_text, summarise
     from t2h.files import replaced
     from t2h.version import __version__
@@ -71,14 +78,20 @@ def main(argv: list[str]) -> int:
     table = load(config)
     whole = load(replace(config, imbalance=1.0, counts=None)) if "balanced" in args.arms else table
     test = load_images(config.data, config.root, args.test_split, config.image_size, config.channels, config.download)
-    synthetic = _synthetic(args, table, device) if "filled" in args.arms else None
+    filled, sources = [], []
+    for name, source in _sources(args) if "filled" in args.arms else ():
+        synthetic = source.images(table, device)
+        filled.append(filled_arm(table, synthetic, args.fill_to, name))
+        sources.append({"arm": name, "source": str(source.path), "name": synthetic.split, "w": source.w})
     study = Study(table.class_counts, test, args.training, args.out, device, not args.quiet)
-    arms = [make_arm(name, whole if name == "balanced" else table, synthetic) for name in args.arms]
+    arms: list[Arm] = []
+    for name in args.arms:
+        arms += filled if name == "filled" else [make_arm(name, whole if name == "balanced" else table)]
     runs = [study.run(arm, seed) for seed in args.seeds for arm in arms]
     rows = summarise(runs)
     content = {
         "format": "t2h-classify",
-        "version": 1,
+        "version": 2,
         "package": __version__,
         "data": {
             "name": table.name,
@@ -86,7 +99,8 @@ def main(argv: list[str]) -> int:
             "class_counts": table.class_counts.tolist(),
             "test": {"split": args.test_split, "images": len(test)},
         },
-        "synthetic": None if synthetic is None else {"source": str(args.run or args.samples), "name": synthetic.name},
+        "fill_to": args.fill_to,
+        "synthetic": sources,
         "runs": runs,
         "summary": rows,
     }
@@ -106,45 +120,92 @@ def _check(args: Args) -> None:
             raise unknown_name("arm", arm, ARMS)
     if args.data.imbalance == 1 and args.data.counts is None:
         raise UserError("the data are not long-tailed; give --imbalance (such as 0.01) or --counts.")
-    if "filled" in args.arms and (args.run is None) == (args.samples is None):
-        raise UserError("the arm `filled` needs synthetic images; give either --run or --samples.")
+    given = (*args.run, *args.samples)
+    if "filled" in args.arms and not given:
+        raise UserError("the arm `filled` needs synthetic images; give --run or --samples.")
+    if len({path.resolve() for path in given}) < len(given):
+        raise UserError("--run and --samples: give each folder or file once.")
+    if len(args.w) not in (1, len(args.run)):
+        raise UserError(f"--w has {len(args.w)} weights for {len(args.run)} runs; give one, or one for each run.")
+    if args.fill_to is not None and args.fill_to < 1:
+        raise UserError(f"--fill-to is {args.fill_to}; it must be at least 1.")
     for what, values in (("arms", args.arms), ("seeds", args.seeds)):
         if not values or len(set(values)) < len(values):
             raise UserError(f"--{what} {' '.join(map(str, values))}: give at least one, each once.")
 
 
-def _synthetic(args: Args, table: ImageTable, device: str) -> ImageTable:
-    """Images that fill the tail up: stored ones, or drawn now.
+@dataclass(frozen=True)
+class _Source:
+    """Where synthetic images come from: a run, which draws them at w into a file, or a place where they lie."""
 
-    Raises:
-        UserError: if they have no labels or other classes, or the run was trained on other class counts.
-    """
-    import numpy as np
+    path: Path
+    args: Args
+    w: float | None = None
+    drawn: Path | None = None
 
-    from t2h.data.table import ImageTable
-    from t2h.downstream.study import missing
-    from t2h.errors import UserError
-    from t2h.evaluation.samples import read_samples
+    def images(self, table: ImageTable, device: str) -> ImageTable:
+        """Its images; what a run has not drawn yet is drawn now.
 
-    path = args.samples or args.out / "synthetic.npz"
-    if args.run is not None:
+        Raises:
+            UserError: if they have no labels or other classes, or the run was trained on other class counts.
+        """
+        import numpy as np
+
+        from t2h.data.table import ImageTable
+        from t2h.errors import UserError
+        from t2h.evaluation.samples import read_samples
+
+        if self.drawn is not None:
+            self._draw(table, device, self.drawn)
+        samples = read_samples(self.drawn or self.path, table.class_names)
+        if samples.labels is None:
+            raise UserError(f"{self.path}: the samples have no labels; images of known classes are needed.")
+        _check_counts(samples.source.class_counts, table, self.path)
+        images = samples.images
+        if isinstance(images, np.ndarray) and images.dtype != np.uint8:
+            images = (images * 255).round().astype(np.uint8)
+        return ImageTable(images, samples.labels, table.class_names, "synthetic", str(samples.source.name))
+
+    def _draw(self, table: ImageTable, device: str, file: Path) -> None:
+        import numpy as np
+
+        from t2h.downstream.study import missing
         from t2h.samples import sample_to_npz
         from t2h.sampling import Sampling, Wanted, load_pipeline
 
-        pipeline = load_pipeline(args.run).to(device)
-        lacking = missing(table.class_counts)
-        labels = np.repeat(np.arange(table.num_classes), lacking)
-        _check_counts(pipeline.config["class_counts"], table, args.run)
-        sampling = Sampling(1 + args.w, args.scheduler, args.sampling_steps, args.sampling_seed)
-        sample_to_npz(pipeline, Wanted.of_labels(labels), sampling, path, progress=not args.quiet)
-    samples = read_samples(path, table.class_names)
-    if samples.labels is None:
-        raise UserError(f"{path}: the samples have no labels; images of known classes are needed.")
-    _check_counts(samples.source.class_counts, table, args.run or path)
-    images = samples.images
-    if isinstance(images, np.ndarray) and images.dtype != np.uint8:
-        images = (images * 255).round().astype(np.uint8)
-    return ImageTable(images, samples.labels, table.class_names, "synthetic", str(samples.source.name))
+        args, pipeline = self.args, load_pipeline(self.path).to(device)
+        _check_counts(pipeline.config["class_counts"], table, self.path)
+        labels = np.repeat(np.arange(table.num_classes), missing(table.class_counts, args.fill_to))
+        sampling = Sampling(
+            1 + (self.w or 0.0),
+            args.scheduler,
+            args.sampling_steps,
+            args.sampling_seed,
+            mixed_precision=args.mixed_precision,
+        )
+        sample_to_npz(pipeline, Wanted.of_labels(labels), sampling, file, progress=not args.quiet)
+
+
+def _sources(args: Args) -> list[tuple[str, _Source]]:
+    """Every source with the name of its arm: "filled" alone, or with what tells its path from the others'."""
+    paths = (*args.run, *args.samples)
+    names = [f"filled-{name}" for name in _what_differs(paths)] if len(paths) > 1 else ["filled"]
+    ws = args.w * len(args.run) if len(args.w) == 1 else args.w
+    sources = [
+        _Source(path, args, w, args.out / f"synthetic{name.removeprefix('filled')}.npz")
+        for name, path, w in zip(names, args.run, ws, strict=False)
+    ]
+    return list(zip(names, sources + [_Source(path, args) for path in args.samples], strict=True))
+
+
+def _what_differs(paths: Sequence[Path]) -> list[str]:
+    """What each path has that the others have not, without the folders that they share at both ends."""
+    parts = [str(path.resolve()).removesuffix(".npz").split(os.sep) for path in paths]
+    for end in (0, -1):
+        while all(len(own) > 1 for own in parts) and len({own[end] for own in parts}) == 1:
+            for own in parts:
+                own.pop(end)
+    return ["-".join(own) for own in parts]
 
 
 def _check_counts(theirs: Sequence[int] | None, table: ImageTable, where: Path) -> None:

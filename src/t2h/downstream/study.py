@@ -1,9 +1,9 @@
 """What synthetic images are worth: a classifier of the long-tailed data, with and without them, and of balanced data.
 
 Arms: `long-tailed`, the data as they are; `filled`, the same and synthetic images that bring every class to the count
-of the most frequent one; `balanced`, the whole training set, which is an upper bound; `resampled`, the long-tailed data
-with classes drawn equally often, which tells what balance alone is worth. All arms take equally many steps, and with a
-seed the same initial weights.
+of the most frequent one, or to a smaller one; `balanced`, the whole training set, which is an upper bound; `resampled`,
+the long-tailed data with classes drawn equally often, which tells what balance alone is worth. All arms take equally
+many steps, and with a seed the same initial weights.
 """
 
 from __future__ import annotations
@@ -41,28 +41,36 @@ class Arm:
     """See `t2h.data.batches.Order`."""
 
 
-def missing(class_counts: Int[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
-    """How many images each class lacks to be as frequent as the most frequent one."""
-    return class_counts.max() - class_counts
+def missing(class_counts: Int[np.ndarray, " k"], fill_to: int | None = None) -> Int[np.ndarray, " k"]:
+    """How many images each class lacks of ``fill_to``, by default of as many as the most frequent one has."""
+    return np.maximum((class_counts.max() if fill_to is None else fill_to) - class_counts, 0)
 
 
-def make_arm(name: str, table: ImageTable, synthetic: ImageTable | None = None) -> Arm:
-    """An arm.
+def make_arm(name: str, table: ImageTable) -> Arm:
+    """An arm of real images.
 
     Args:
-        name: one of `ARMS`.
+        name: one of `ARMS`, but `filled`.
         table: the long-tailed training data; of `balanced` the whole.
-        synthetic: of `filled`; the first images of each class are taken, as many as it lacks.
+    """
+    images, labels = np.asarray(table.images[np.arange(len(table))]), table.labels.astype(np.int64)
+    return Arm(name, images, labels, (0,) * table.num_classes, 0.0 if name == "resampled" else 1.0)
+
+
+def filled_arm(table: ImageTable, synthetic: ImageTable, fill_to: int | None = None, name: str = "filled") -> Arm:
+    """The long-tailed training data, and synthetic images for the classes that lack some.
+
+    Args:
+        table: the long-tailed training data.
+        synthetic: the first images of each class are taken, as many as it lacks.
+        fill_to: see `missing`.
+        name: of the arm.
 
     Raises:
         UserError: if there are too few synthetic images, or they have another size.
     """
     images, labels = np.asarray(table.images[np.arange(len(table))]), table.labels.astype(np.int64)
-    if name != "filled":
-        return Arm(name, images, labels, (0,) * table.num_classes, 0.0 if name == "resampled" else 1.0)
-    if synthetic is None:
-        raise UserError("the arm `filled` needs synthetic images; give --run or --samples.")
-    lacking, there = missing(table.class_counts), synthetic.class_counts
+    lacking, there = missing(table.class_counts, fill_to), synthetic.class_counts
     if (synthetic.channels, *synthetic.image_size) != (table.channels, *table.image_size):
         raise UserError(
             f"the synthetic images are {synthetic.image_size[0]} px with {synthetic.channels} channels, the data "

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from t2h.data.groups import head_to_tail, thirds
 from t2h.errors import UserError
+from t2h.files import json_lines, last_value
 from t2h.report.figures import PAPER_W, Figure
 
 Named = TypeVar("Named", "Result", "Run")
@@ -213,7 +214,7 @@ def _w_first(point: Point) -> float:
 def _read_run(folder: Path, name: str | None) -> Run:
     if not any((folder / file).exists() for file in _RUN_FILES):
         raise UserError(f"{folder} is no run: it has none of {', '.join(_RUN_FILES)}.")
-    lines = _log(folder / "metrics.jsonl")
+    lines = json_lines(folder / "metrics.jsonl")
     steps = {line["step"]: line for line in lines if "loss" in line and isinstance(line.get("step"), int)}
     classes, config = folder / "classes.json", folder / "config.yaml"
     return Run(
@@ -221,22 +222,9 @@ def _read_run(folder: Path, name: str | None) -> Run:
         folder=folder,
         table=ClassTable.read(_json(classes)) if classes.exists() else None,
         log=tuple(steps[step] for step in sorted(steps)),  # a resumed run writes some steps twice: the last one counts
-        transfer=next((line["transfer"] for line in reversed(lines) if line.get("transfer")), None),
+        transfer=last_value(lines, "transfer"),
         config=config.read_text(encoding="utf-8") if config.exists() else None,
     )
-
-
-def _log(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; the one that a running or killed training has not finished is left out."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(entry, dict):
-            lines.append(entry)
-    return lines
 
 
 def _json(path: Path) -> Any:

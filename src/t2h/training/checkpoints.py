@@ -15,7 +15,7 @@ import torch
 
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
-from t2h.files import replaced
+from t2h.files import json_lines, last_value, replaced
 from t2h.pipeline import T2HPipeline
 from t2h.training.config import TrainConfig, differences
 
@@ -173,13 +173,11 @@ class RunFolder:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
-        if not self.metrics_file.exists():
-            return []
-        return [json.loads(line) for line in self.metrics_file.read_text("utf-8").splitlines() if line.endswith("}")]
+        return json_lines(self.metrics_file)
 
     def transfer(self) -> dict[str, Any] | None:
         """The last counts of transferred targets; None where the objective counts none."""
-        return next((line["transfer"] for line in reversed(self.metrics()) if line.get("transfer")), None)
+        return last_value(self.metrics(), "transfer")
 
     def rewind(self, step: int) -> None:
         """Drop the metrics after ``step``: they are written again."""
