@@ -19,6 +19,7 @@ import yaml
 from PIL import Image
 
 from t2h import T2HPipeline, UserError
+from t2h.cli import main
 from t2h.data import DataConfig
 from t2h.objectives import MethodOptions
 from t2h.objectives.t2h import T2H
@@ -330,7 +331,7 @@ def test_yaml_round_trip():
 
 
 def test_presets_are_the_official_rows():
-    assert len(PRESETS) == 9
+    assert len(PRESETS) == 9 + 1
     row = preset("cifar100-lt-t2h")
     assert (row.learning.steps, row.learning.batch_size, row.learning.lr) == (500_001, 128, 2e-4)
     assert (row.learning.warmup_steps, row.learning.grad_clip, row.learning.ema_decay) == (5000, 1.0, 0.9999)
@@ -339,6 +340,17 @@ def test_presets_are_the_official_rows():
     assert not preset("cifar10-lt-h2t-unconditional").network.conditional
     with pytest.raises(UserError, match="did you mean 'cifar10-lt-t2h'"):
         preset("cifar10lt-t2h")
+
+
+@pytest.mark.parametrize("objective", ["t2h", "ddpm"])
+def test_the_laptop_preset_takes_any_images_and_method(tmp_path, objective):
+    for k, (name, size) in enumerate((("ant", (40, 30)), ("bee", (17, 64)))):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("RGB", size, color=k * 40).save(tmp_path / "images" / name / "0.png")
+    words = ["--data", str(tmp_path / "images"), "--objective", objective, "--out", str(tmp_path / "run")]
+    assert main(["train", "--preset", "laptop", *words, "--steps", "2", "--device", "cpu", "--grid-every", "None"]) == 0
+    pipeline = T2HPipeline.from_pretrained(tmp_path / "run" / "pipeline")
+    assert pipeline.image_shape == (3, 16, 16)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""The rows of the paper (Zhang et al., ICLR 2024) by name, with exactly the official code's hyper-parameters."""
+"""Configurations by name: the rows of the paper (Zhang et al., ICLR 2024) with exactly the official code's
+hyper-parameters, and one for a laptop.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,18 @@ _ROWS = {
     "h2t-unconditional": ("t2h", MethodOptions(t2h=T2H(direction="h2t")), False),
 }
 
+# Recognisable small images in minutes, on a processor: few pixels, a small network, and a rate, a warm-up and a moving
+# average for thousands of steps instead of hundreds of thousands. T2H sees as many references as the paper's batch has.
+LAPTOP = TrainConfig(
+    data=DataConfig(image_size=16),
+    network=NetworkConfig(network="mini"),
+    learning=LearningConfig(steps=5_000, batch_size=32, lr=2e-3, warmup_steps=100, ema_decay=0.998, references=96),
+    machine=MachineConfig(save_every=500, grid_every=1_000),
+)
+
 PRESETS: dict[str, TrainConfig] = {
+    "laptop": LAPTOP,
+} | {
     f"{data_name}-{row_name}": TrainConfig(
         data=data,
         network=NetworkConfig(network=network, conditional=conditional),
@@ -49,7 +62,7 @@ PRESETS: dict[str, TrainConfig] = {
 
 
 def preset(name: str) -> TrainConfig:
-    """The configuration of a row, such as "cifar10-lt-t2h".
+    """The configuration of a row, such as "cifar10-lt-t2h", or "laptop".
 
     Raises:
         UserError: for a name that is none, with the nearest one.
