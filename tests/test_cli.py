@@ -91,3 +91,15 @@ def test_the_whole_way_in_miniature(tmp_path: Path, capsys):
     assert "accuracy" in out
     page = (tmp_path / "page.html").read_text("utf-8")
     assert "3 images of each class" in page or "30 images instead of 50,000" in page
+
+
+def test_help_does_not_wait_for_torch():
+    """And the names that the package promises are there all the same."""
+    code = "import sys, t2h.cli; t2h.cli.main(['--help']); assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+    import t2h
+
+    assert t2h.T2HPipeline.__module__ == "t2h.pipeline"
+    assert {name for name in t2h.__all__ if not hasattr(t2h, name)} == set()
+    with pytest.raises(AttributeError, match="no attribute 'T2HPipelin'"):
+        _ = t2h.T2HPipelin
