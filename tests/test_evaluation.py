@@ -409,15 +409,21 @@ def test_a_curve_is_one_result_and_resumes(
         evaluate_stored([paths[0], paths[0]], judge, out, progress=False)
 
 
-def test_a_run_is_judged_without_storing_its_samples(reference: Reference, tmp_path: Path) -> None:
+def store_run(folder: Path, config: str) -> list[int]:
+    """A run of ten classes with an untrained network; returns the training images of each class."""
     unet = UNet2DModel(
         sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=2,
         down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"), num_class_embeds=11,
     )  # fmt: skip
     names, counts = [str(k) for k in range(10)], list(range(100, 0, -10))
     pipeline = T2HPipeline(unet, NoiseSchedule().ddim_scheduler(), names, counts, "t2h", images_seen=7)
-    pipeline.save_pretrained(tmp_path / "run" / "pipeline")
-    (tmp_path / "run" / "config.yaml").write_text("learning: {label_dropout: 0.1, dropout_unit: batch, seed: 3}\n")
+    pipeline.save_pretrained(folder / "pipeline")
+    (folder / "config.yaml").write_text(config)
+    return counts
+
+
+def test_a_run_is_judged_without_storing_its_samples(reference: Reference, tmp_path: Path) -> None:
+    counts = store_run(tmp_path / "run", "learning: {label_dropout: 0.1, dropout_unit: batch, seed: 3}\n")
     judge = Judge(reference, Patches(), replace(QUICK, figures=("fid",)))
     drawing = Drawing(3, Sampling(steps=2))
     out = tmp_path / "out.json"
@@ -436,6 +442,22 @@ def test_a_run_is_judged_without_storing_its_samples(reference: Reference, tmp_p
     assert "labels were dropped for whole batches in training, not per sample" in result["notes"]
     assert result["data"]["class_counts"] == counts
     assert not list((tmp_path / "run").rglob("*.png"))
+
+
+def test_a_result_shows_the_rarest_classes_beside_training_images_unless_told_not_to(
+    reference: Reference, tmp_path: Path
+) -> None:
+    store_run(tmp_path / "run", "data: {data: digits, imbalance: 0.05}\n")
+    judge = Judge(reference, Patches(), replace(QUICK, figures=("fid",)))
+    drawing = Drawing(2, Sampling(steps=1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("T2H_CACHE", str(tmp_path / "cache"))
+        shown = evaluate_run(tmp_path / "run", (1.5,), judge, tmp_path / "a.json", drawing, progress=False)
+        told = replace(drawing, pictures=False)
+        plain = evaluate_run(tmp_path / "run", (1.5,), judge, tmp_path / "b.json", told, progress=False)
+    assert [picture["class"] for picture in shown["images"]["1.5"]] == [9, 9, 8, 8, 7, 7]
+    assert plain["images"] == {}
+    assert "png" not in (tmp_path / "b.json").read_text()
 
 
 def test_a_result_carries_the_protocol_and_its_deviations(reference: Reference) -> None:

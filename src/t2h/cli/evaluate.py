@@ -45,6 +45,9 @@ class Args:
     """Arithmetic in which a run's samples are drawn."""
     float_images: Annotated[bool, tyro.conf.arg(name="float")] = False
     """Judge a run's images as they leave the network, not rounded to 8 bits (as the official code does)."""
+    pictures: bool = True
+    """Keep pictures of the rarest classes' samples beside their nearest training images in the result. A result without
+    them can be shared where the training images cannot."""
     options: Annotated[FigureOptions, tyro.conf.arg(name="")] = field(default_factory=FigureOptions)
     features: str | None = None
     """inception, module:callable or hf:NAME. Default: what the reference was made with."""
@@ -77,7 +80,7 @@ def main(argv: list[str]) -> int:
     first, out = args.source[0], args.out or default_out(args.source[0], args.reference)
     if is_run(first):
         sampling = Sampling(1.0, args.scheduler, args.steps, args.seed, args.clip_sample, args.mixed_precision)
-        drawing = Drawing(args.per_class, sampling, args.batch_size, device, args.float_images)
+        drawing = Drawing(args.per_class, sampling, args.batch_size, device, args.float_images, args.pictures)
         result = evaluate_run(first, args.w, judge, out, drawing, args.name)
     else:
         result = evaluate_stored(args.source, judge, out, args.name)

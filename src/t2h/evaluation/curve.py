@@ -33,6 +33,7 @@ class Drawing:
         batch_size: images a pass; it does not change them.
         device: where the network runs.
         float_images: judge the images as they leave the network, not rounded to 8 bits (as the official code does).
+        pictures: keep samples of the rarest classes beside their nearest training images in the result.
     """
 
     per_class: int | None = None
@@ -40,6 +41,7 @@ class Drawing:
     batch_size: int = 250
     device: str = "cpu"
     float_images: bool = False
+    pictures: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +121,7 @@ def evaluate_run(
         return SampleSet(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels, w, source)
 
     planned = [Planned(w, len(wanted), None, partial(drawn, w)) for w in ws]
-    return _evaluate(planned, source, judge, out, progress, config)
+    return _evaluate(planned, source, judge, out, progress, config if drawing.pictures else None)
 
 
 def _itself(samples: SampleSet) -> SampleSet:
