@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from t2h import UserError
 from t2h.cli import main
@@ -208,10 +209,31 @@ def test_several_sources_are_arms_of_their_own(trained, tmp_path, capsys):
     assert kept["runs"][2]["images_sha256"] == content["runs"][2]["images_sha256"]
 
 
+def test_a_folder_that_is_long_tailed_by_nature(table, tmp_path, capsys):
+    """The usual case of own images: nothing was left out, so there is no balanced arm; the folder has a test split."""
+    test = load_images("digits", split="test")
+    for split, source in (("train", table), ("test", test)):
+        for k, (image, label) in enumerate(zip(np.asarray(source.images), source.labels, strict=True)):
+            folder = tmp_path / "images" / split / source.class_names[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[0]).save(folder / f"{k}.png")
+    noise = synthetic(table)
+    np.savez(tmp_path / "noise.npz", images=noise.images.transpose(0, 2, 3, 1), labels=noise.labels)
+    words = ["classify", "--data", str(tmp_path / "images"), "--samples", str(tmp_path / "noise.npz")]
+    words += ["--steps", "3", "--batch-size", "8", "--seeds", "0", "--out", str(tmp_path / "out"), "--quiet"]
+    assert main(words) == 0
+    content = json.loads((tmp_path / "out" / "classify.json").read_text())
+    assert [row["arm"] for row in content["summary"]] == ["long-tailed", "filled", "resampled"]
+    assert content["data"]["class_counts"] == table.class_counts.tolist()
+    assert content["data"]["test"] == {"split": "test", "images": len(test)}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "the data are not long-tailed"),
+        ([], "give --run or --samples"),
+        (["--arms", "long-tailed"], "is not long-tailed (139 to 146 images in a class); give --imbalance"),
+        (["--arms", "balanced"], "the arm `balanced` is what a long tail leaves out as well"),
         (["--imbalance", "0.1"], "give --run or --samples"),
         (["--imbalance", "0.1", "--run", "a", "--samples", "./a"], "give each folder or file once"),
         (["--imbalance", "0.1", "--run", "a", "b", "c", "--w", "1", "2"], "--w has 2 weights for 3 runs"),

@@ -49,8 +49,10 @@ class Args:
     data: Annotated[DataConfig, tyro.conf.arg(name="")] = field(default_factory=DataConfig)
     test_split: str = "test"
     """Part of the data set that judges."""
-    arms: tuple[str, ...] = ("long-tailed", "filled", "balanced")
-    """Kinds of training data; also resampled: the long-tailed data with classes drawn equally often."""
+    arms: tuple[str, ...] = ()
+    """Kinds of training data: long-tailed, filled, resampled (long-tailed, with classes drawn equally often), balanced
+    (all that --imbalance or --counts left out as well). Default: long-tailed, filled, and balanced where there is more,
+    else resampled."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One classifier of each arm for each."""
     training: Annotated[ClassifierTraining, tyro.conf.arg(name="")] = field(default_factory=ClassifierTraining)
@@ -73,9 +75,12 @@ def main(argv: list[str]) -> int:
     from t2h.files import replaced
     from t2h.version import __version__
 
-    _check(args)
+    whole_is_more = args.data.imbalance != 1 or args.data.counts is not None
+    args = replace(args, arms=args.arms or ("long-tailed", "filled", "balanced" if whole_is_more else "resampled"))
+    _check(args, whole_is_more)
     device, config = str(pick_device(args.device)), args.data
     table = load(config)
+    _check_tail(table)
     whole = load(replace(config, imbalance=1.0, counts=None)) if "balanced" in args.arms else table
     test = load_images(config.data, config.root, args.test_split, config.image_size, config.channels, config.download)
     filled, sources = [], []
@@ -111,15 +116,17 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _check(args: Args) -> None:
+def _check(args: Args, whole_is_more: bool) -> None:
     from t2h.downstream.study import ARMS
     from t2h.errors import UserError, unknown_name
 
     for arm in args.arms:
         if arm not in ARMS:
             raise unknown_name("arm", arm, ARMS)
-    if args.data.imbalance == 1 and args.data.counts is None:
-        raise UserError("the data are not long-tailed; give --imbalance (such as 0.01) or --counts.")
+    if "balanced" in args.arms and not whole_is_more:
+        raise UserError(
+            "the arm `balanced` is what a long tail leaves out as well; give --imbalance or --counts, or other --arms."
+        )
     given = (*args.run, *args.samples)
     if "filled" in args.arms and not given:
         raise UserError("the arm `filled` needs synthetic images; give --run or --samples.")
@@ -132,6 +139,17 @@ def _check(args: Args) -> None:
     for what, values in (("arms", args.arms), ("seeds", args.seeds)):
         if not values or len(set(values)) < len(values):
             raise UserError(f"--{what} {' '.join(map(str, values))}: give at least one, each once.")
+
+
+def _check_tail(table: ImageTable) -> None:
+    from t2h.errors import UserError
+
+    fewest, most = int(table.class_counts.min()), int(table.class_counts.max())
+    if most <= 1.25 * fewest:
+        raise UserError(
+            f"{table.name} is not long-tailed ({fewest:,} to {most:,} images in a class); give --imbalance (such as "
+            "0.01) or --counts."
+        )
 
 
 @dataclass(frozen=True)
