@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
     weights = " ".join(f"{w:g}" for w in args.w)
     runs = {method: args.out / method for method in METHODS}
 
-    print(f"DDPM and T2H on long-tailed digits, {args.steps * 128:,} images each. About five minutes on two cores.\n")
+    print(f"DDPM and T2H on long-tailed digits, {args.steps * 128:,} images each. About three minutes on two cores.\n")
     _run([f"inspect data {data}"], show=True)
     if not reference.exists():
         _run([f"reference {data} --features classifier --out {_quote(reference)}"])
