@@ -80,7 +80,7 @@ def main(argv: list[str]) -> int:
     _check(args, whole_is_more)
     device, config = str(pick_device(args.device)), args.data
     table = load(config)
-    _check_tail(table)
+    _check_tail(table, args)
     whole = load(replace(config, imbalance=1.0, counts=None)) if "balanced" in args.arms else table
     test = load_images(config.data, config.root, args.test_split, config.image_size, config.channels, config.download)
     filled, sources = [], []
@@ -141,7 +141,8 @@ def _check(args: Args, whole_is_more: bool) -> None:
             raise UserError(f"--{what} {' '.join(map(str, values))}: give at least one, each once.")
 
 
-def _check_tail(table: ImageTable) -> None:
+def _check_tail(table: ImageTable, args: Args) -> None:
+    from t2h.downstream.study import missing
     from t2h.errors import UserError
 
     fewest, most = int(table.class_counts.min()), int(table.class_counts.max())
@@ -150,6 +151,8 @@ def _check_tail(table: ImageTable) -> None:
             f"{table.name} is not long-tailed ({fewest:,} to {most:,} images in a class); give --imbalance (such as "
             "0.01) or --counts."
         )
+    if "filled" in args.arms and not missing(table.class_counts, args.fill_to).any():
+        raise UserError(f"--fill-to {args.fill_to}: every class has {fewest:,} images or more; give a larger number.")
 
 
 @dataclass(frozen=True)

@@ -86,9 +86,10 @@ class RunFolder:
         Raises:
             UserError: if a run lives there that began with other images, as far as their classes and numbers tell.
         """
-        counts = dict(zip(table.class_names, table.class_counts.tolist(), strict=True))
-        before = self._class_counts()
-        if before is not None and before != counts:
+        classes = {"class_names": list(table.class_names), "class_counts": table.class_counts.tolist()}
+        old = json.loads(self.classes_file.read_text("utf-8")) if self.classes_file.exists() else classes
+        if old != classes:
+            before, counts = (dict(zip(c["class_names"], c["class_counts"], strict=True)) for c in (old, classes))
             names = [name for name in {**before, **counts} if before.get(name) != counts.get(name)]
             changed = [f"{name}: {before.get(name, 0):,} images, now {counts.get(name, 0):,}" for name in names[:5]]
             changed += ["..."] * (len(names) > 5)
@@ -98,15 +99,8 @@ class RunFolder:
             )
         with replaced(self.config_file) as file:
             file.write_text(config.to_yaml(), encoding="utf-8")
-        classes = {"class_names": list(counts), "class_counts": list(counts.values())}
         with replaced(self.classes_file) as file:
             file.write_text(json.dumps(classes, indent=1, ensure_ascii=False), encoding="utf-8")
-
-    def _class_counts(self) -> dict[str, int] | None:
-        if not self.classes_file.exists():
-            return None
-        classes = json.loads(self.classes_file.read_text("utf-8"))
-        return dict(zip(classes["class_names"], classes["class_counts"], strict=True))
 
     def architecture(self) -> dict[str, Any] | None:
         """The configuration of the network that the checkpoints are of; None where there is none yet."""
