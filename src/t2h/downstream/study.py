@@ -69,7 +69,7 @@ def filled_arm(table: ImageTable, synthetic: ImageTable, fill_to: int | None = N
     Raises:
         UserError: if there are too few synthetic images, or they have another size.
     """
-    images, labels = np.asarray(table.images[np.arange(len(table))]), table.labels.astype(np.int64)
+    real = make_arm("long-tailed", table)
     lacking, there = missing(table.class_counts, fill_to), synthetic.class_counts
     if (synthetic.channels, *synthetic.image_size) != (table.channels, *table.image_size):
         raise UserError(
@@ -82,7 +82,9 @@ def filled_arm(table: ImageTable, synthetic: ImageTable, fill_to: int | None = N
     rows = np.concatenate([np.flatnonzero(synthetic.labels == c)[:n] for c, n in enumerate(lacking)])
     added = np.asarray(synthetic.images[rows])
     counts = tuple(int(n) for n in lacking)
-    return Arm(name, np.concatenate([images, added]), np.concatenate([labels, synthetic.labels[rows]]), counts)
+    return Arm(
+        name, np.concatenate([real.images, added]), np.concatenate([real.labels, synthetic.labels[rows]]), counts
+    )
 
 
 @dataclass(frozen=True, eq=False)
