@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "src"))
 
-from t2h.compat import main_py
+from t2h.official import main_py
 
 if __name__ == "__main__":
     sys.exit(main_py(sys.argv[1:]))

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from t2h import NoiseSchedule
 from t2h.data import DataConfig, load
-from t2h.objectives.base import noise_batch
-from t2h.objectives.t2h import OrientedCalibration
+from t2h.methods.base import noise_batch
+from t2h.methods.t2h import OrientedCalibration
 
 
 class Toy(nn.Module):

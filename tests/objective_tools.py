@@ -9,9 +9,9 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from t2h import NoiseSchedule
+from t2h.methods import MethodOptions, build_objective
+from t2h.methods.base import Context, NoisedBatch, Objective, noise_batch
 from t2h.network import UNetDenoiser, build_network, network_config
-from t2h.objectives import MethodOptions, build_objective
-from t2h.objectives.base import Context, NoisedBatch, Objective, noise_batch
 
 SCHEDULE = NoiseSchedule()
 COUNTS = torch.tensor([140, 100, 70, 50, 35, 25, 18, 12, 8, 0])

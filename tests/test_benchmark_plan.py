@@ -121,6 +121,6 @@ def test_built_in_plans_are_whole(name):
 
 
 def test_the_digits_plan_has_every_method():
-    from t2h.objectives import METHODS
+    from t2h.methods import METHODS
 
     assert set(METHODS) <= set(read_plan("digits").methods)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from t2h.errors import UserError
-from t2h.evaluation.compare import as_csv, as_latex, as_markdown, as_text, compare, differing_factors
+from t2h.results.compare import as_csv, as_latex, as_markdown, as_text, compare, differing_factors
 
 
 def figure(value: float | None) -> dict[str, Any]:

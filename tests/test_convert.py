@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from t2h.cli import main
-from t2h.convert import augmented_unet, from_official, read_official, save_pipeline, to_official
 from t2h.errors import UserError
 from t2h.network import build_network, network_config
+from t2h.official.convert import augmented_unet, from_official, read_official, save_pipeline, to_official
 from t2h.pipeline import T2HPipeline
-from t2h.schedule import NoiseSchedule
+from t2h.process import NoiseSchedule
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 from t2h import UserError
+from t2h.classify.classifier import ClassifierTraining, ResNet, _augmented, fit, predict
+from t2h.classify.study import Study, filled_arm, make_arm, missing
+from t2h.classify.table import as_text, summarise
 from t2h.cli import main
 from t2h.data import DataConfig, ImageTable, load, load_images
 from t2h.data.batches import Order
-from t2h.downstream.classifier import ClassifierTraining, ResNet, _augmented, fit, predict
-from t2h.downstream.study import Study, filled_arm, make_arm, missing
-from t2h.downstream.table import as_text, summarise
 from t2h.training import LearningConfig, MachineConfig, TrainConfig, train
 
 LONG_TAIL = DataConfig(data="digits", imbalance=0.1)

@@ -23,30 +23,26 @@ from t2h.errors import UserError
 from t2h.evaluation import (
     FigureOptions,
     Judge,
-    Provenance,
     Reference,
     Setting,
     evaluate_arrays,
-    label_kind,
     load_reference,
     make_reference,
-    make_result,
-    read_result,
     save_reference,
 )
 from t2h.evaluation import curve as curve_module
-from t2h.evaluation.compare import differing_factors
 from t2h.evaluation.curve import Drawing, evaluate_run, evaluate_stored
 from t2h.evaluation.nearest import nearest_examples
 from t2h.evaluation.point import group_classes
-from t2h.evaluation.result import write_result
-from t2h.evaluation.samples import provenance, read_samples
 from t2h.features.base import Pixels, unit_range
 from t2h.features.classifier import ClassifierConfig, train_classifier
 from t2h.metrics.fid import frechet_distance
 from t2h.pipeline import T2HPipeline
-from t2h.sampling import Sampling
-from t2h.schedule import NoiseSchedule
+from t2h.process import NoiseSchedule
+from t2h.results.compare import differing_factors
+from t2h.results.result import Provenance, label_kind, make_result, read_result, write_result
+from t2h.samples.draw import Sampling
+from t2h.samples.read import provenance, read_samples
 
 QUICK = FigureOptions(prd_runs=1, kid_subsets=5, resamples=10)
 PAPER = {"clipping": "final", "mixed_precision": "no"}  # what the papers' samplers leave undone

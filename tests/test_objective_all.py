@@ -7,10 +7,10 @@ import torch
 
 from objective_tools import COUNTS, SCHEDULE, UNCONDITIONAL, K, digits_batch, objective, small_denoiser, train
 from t2h import UserError
+from t2h.methods import METHODS, MethodOptions, build_objective
+from t2h.methods.base import Context
+from t2h.methods.t2h import T2H
 from t2h.network import UNetDenoiser
-from t2h.objectives import METHODS, MethodOptions, build_objective
-from t2h.objectives.base import Context
-from t2h.objectives.t2h import T2H
 
 COMBINED = ("t2h+cbdm", "t2h+cm", "ccua+cm", "t2h+coral+ccua", "stf+cm+reweighting", "ddpm+cbdm", "coral+cm")
 

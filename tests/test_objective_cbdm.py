@@ -10,8 +10,8 @@ import torch
 
 from objective_tools import CONTEXT, COUNTS, UNCONDITIONAL, K, digits_batch, gradients, objective, small_denoiser
 from t2h import UserError
-from t2h.objectives.base import Prediction
-from t2h.objectives.cbdm import CBDM, ClassBalancing, label_share
+from t2h.methods.base import Prediction
+from t2h.methods.cbdm import CBDM, ClassBalancing, label_share
 
 
 def loop(eps, other, t, dropped, tau=1.0) -> float:
@@ -96,7 +96,7 @@ def test_bad_options():
 
 @pytest.mark.parametrize("form", ["train", "finetune"])
 def test_the_term_is_the_official_one(golden_full: Path, form):
-    convert = pytest.importorskip("t2h.convert")
+    convert = pytest.importorskip("t2h.official.convert")
     from t2h.network import UNetDenoiser
 
     denoiser = UNetDenoiser(convert.from_official(golden_full / "official_ckpt_conditional.pt").unet.eval())

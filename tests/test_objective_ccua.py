@@ -9,8 +9,8 @@ import torch
 
 from objective_tools import UNCONDITIONAL, K, digits_batch, gradients, objective, small_denoiser
 from t2h import UserError
+from t2h.methods.ccua import CCUA, info_nce
 from t2h.network import UNetDenoiser
-from t2h.objectives.ccua import CCUA, info_nce
 
 
 def loop(eps, unconditional, h, t, dropped, options: CCUA) -> float:

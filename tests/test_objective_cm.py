@@ -12,9 +12,9 @@ from torch import nn
 
 from objective_tools import COUNTS, digits_batch, gradients, objective, small_denoiser
 from t2h import UserError
+from t2h.methods.base import Objective
+from t2h.methods.cm import CM, capacity_weights
 from t2h.network import UNetDenoiser
-from t2h.objectives.base import Objective
-from t2h.objectives.cm import CM, capacity_weights
 
 
 def with_experts(**options: object) -> tuple[Objective, UNetDenoiser]:

@@ -9,7 +9,7 @@ import torch
 
 from objective_tools import K, digits_batch, gradients, objective, small_denoiser
 from t2h import UserError
-from t2h.objectives.coral import CORAL, ContrastiveBottleneck, supcon
+from t2h.methods.coral import CORAL, ContrastiveBottleneck, supcon
 
 
 def loop(z, y, kept, temperature) -> list[float]:

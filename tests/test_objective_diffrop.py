@@ -17,8 +17,8 @@ from objective_tools import (
     small_denoiser,
 )
 from t2h import UserError
-from t2h.objectives.base import Context, Prediction
-from t2h.objectives.diffrop import DiffROP, OverlapPenalty, divergence_weight
+from t2h.methods.base import Context, Prediction
+from t2h.methods.diffrop import DiffROP, OverlapPenalty, divergence_weight
 
 
 class Scripted(OverlapPenalty):

@@ -13,8 +13,8 @@ import torch
 
 from objective_tools import CONTEXT, digits_batch, small_denoiser, train
 from t2h import UserError
-from t2h.objectives import MethodOptions, build_objective, describe
-from t2h.objectives.external import make_methods
+from t2h.methods import MethodOptions, build_objective, describe
+from t2h.methods.external import make_methods
 
 PAGE = Path(__file__).parent.parent / "docs" / "add-a-method.md"
 

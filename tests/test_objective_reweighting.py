@@ -7,7 +7,7 @@ import torch
 
 from objective_tools import CONTEXT, COUNTS, digits_batch, objective, small_denoiser
 from t2h import UserError
-from t2h.objectives.reweighting import Reweighting, class_weights
+from t2h.methods.reweighting import Reweighting, class_weights
 
 
 @pytest.mark.parametrize("method", [Reweighting(), Reweighting("effective", 0.99), Reweighting("effective", 0.0)])

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from objective_tools import CONTEXT, SCHEDULE, digits_batch
-from t2h.objectives.stf import STF
+from t2h.methods.stf import STF
 
 TARGET = STF().parts(CONTEXT).target
 

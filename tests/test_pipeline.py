@@ -15,7 +15,7 @@ from torch import Tensor
 from t2h.errors import UserError
 from t2h.network import PRESETS, UNetDenoiser, build_network, network_config, null_label
 from t2h.pipeline import T2HPipeline
-from t2h.schedule import NoiseSchedule
+from t2h.process import NoiseSchedule
 
 NAMES = ("ant", "bee", "cat")
 
@@ -139,7 +139,7 @@ def test_other_schedulers(pipeline: T2HPipeline, name: str) -> None:
 
 def test_deterministic_solvers_agree(golden: Path) -> None:
     """Of a trained network, every solver of the same equation draws almost the same images."""
-    from t2h.convert import from_official
+    from t2h.official.convert import from_official
 
     pipeline = from_official(golden / "official_ckpt_trained.pt.xz")
     pipeline.set_progress_bar_config(disable=True)

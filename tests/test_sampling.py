@@ -16,8 +16,8 @@ from PIL import Image
 from t2h import NoiseSchedule, T2HPipeline, UserError
 from t2h.cli import main
 from t2h.network import build_network, network_config
-from t2h.samples import sample_to_folder, sample_to_npz, weights_sha256
-from t2h.sampling import SCHEDULERS, Sampling, Wanted, draw_array, draw_grid, load_pipeline, make_scheduler
+from t2h.samples.draw import SCHEDULERS, Sampling, Wanted, draw_array, draw_grid, load_pipeline, make_scheduler
+from t2h.samples.store import sample_to_folder, sample_to_npz, weights_sha256
 
 FAST = Sampling(steps=3)
 

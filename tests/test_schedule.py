@@ -8,7 +8,7 @@ import torch
 from diffusers import DDPMScheduler, EulerDiscreteScheduler
 
 from t2h.errors import UserError
-from t2h.schedule import NoiseSchedule
+from t2h.process import NoiseSchedule
 
 
 @pytest.fixture(scope="module")

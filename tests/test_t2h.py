@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from t2h import NoiseSchedule, UserError
-from t2h.objectives.base import NoisedBatch, noise_batch
-from t2h.objectives.t2h import OrientedCalibration, reference_posterior
+from t2h.methods.base import NoisedBatch, noise_batch
+from t2h.methods.t2h import OrientedCalibration, reference_posterior
 
 SCHEDULE = NoiseSchedule()
 COUNTS = torch.tensor([40, 12, 12, 6, 2, 0])

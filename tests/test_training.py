@@ -21,8 +21,8 @@ from PIL import Image
 from t2h import T2HPipeline, UserError
 from t2h.cli import main
 from t2h.data import DataConfig
-from t2h.objectives import MethodOptions
-from t2h.objectives.t2h import T2H
+from t2h.methods import MethodOptions
+from t2h.methods.t2h import T2H
 from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig, train
 from t2h.training.checkpoints import RunFolder
 from t2h.training.config import differences

@@ -10,11 +10,11 @@ from t2h.version import __version__
 
 if TYPE_CHECKING:
     from t2h.pipeline import T2HPipeline
-    from t2h.schedule import NoiseSchedule
+    from t2h.process import NoiseSchedule
 
 __all__ = ["NoiseSchedule", "T2HPipeline", "UserError", "__version__"]
 
-_HOMES = {"NoiseSchedule": "t2h.schedule", "T2HPipeline": "t2h.pipeline"}
+_HOMES = {"NoiseSchedule": "t2h.process", "T2HPipeline": "t2h.pipeline"}
 
 
 def __getattr__(name: str) -> object:

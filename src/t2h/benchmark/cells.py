@@ -18,9 +18,9 @@ from t2h.evaluation.curve import Drawing, evaluate_run
 from t2h.evaluation.figures import Judge
 from t2h.evaluation.reference import Reference, make_reference
 from t2h.evaluation.reference_file import load_reference, save_reference
-from t2h.evaluation.result import Result, read_result
 from t2h.features.base import FeatureExtractor
 from t2h.features.load import extractor_like, load_extractor
+from t2h.results.result import Result, read_result
 
 State = Literal["done", "failed", "begun", "to do"]
 REFERENCE = "reference.safetensors"

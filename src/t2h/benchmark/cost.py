@@ -13,8 +13,8 @@ import torch
 
 from t2h.benchmark.plan import Cell, Plan
 from t2h.device import Precision, autocast
-from t2h.evaluation.compare import align
-from t2h.objectives import describe
+from t2h.methods import describe
+from t2h.results.compare import align
 from t2h.training.plan import duration, seconds_per_step
 
 # A backward pass costs about two forward ones.

@@ -15,8 +15,8 @@ from t2h.data.longtail import check_imbalance
 from t2h.device import Precision
 from t2h.errors import UserError, unknown_name
 from t2h.evaluation.options import KINDS, FigureOptions
-from t2h.objectives import describe
-from t2h.sampling import Sampling
+from t2h.methods import describe
+from t2h.samples.draw import Sampling
 from t2h.training.config import TrainConfig
 
 Tree = dict[str, Any]
@@ -41,7 +41,7 @@ class Judging:
     steps: int = 100
     clip_sample: bool = False
     mixed_precision: Precision = "no"
-    """How samples are drawn: see `t2h.sampling.Sampling`."""
+    """How samples are drawn: see `t2h.samples.draw.Sampling`."""
     figures: tuple[str, ...] = KINDS
     resamples: int = 0
     """Bootstrap resamples over images in each result; the table's intervals are over seeds."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from t2h.benchmark.plan import Plan
 from t2h.benchmark.table import GROUPS, Entry, Part
-from t2h.evaluation.compare import DECIMALS, Column, align
+from t2h.results.compare import DECIMALS, Column, align
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from scipy.stats import kendalltau, rankdata
 
 from t2h.benchmark.plan import Cell, Plan
 from t2h.benchmark.transfer import Transfer
-from t2h.evaluation.compare import Column, differing_factors, pick
-from t2h.evaluation.result import Result
 from t2h.metrics.bootstrap import PairedDifference, Spread, mean_std, paired_bootstrap
+from t2h.results.compare import Column, differing_factors, pick
+from t2h.results.result import Result
 
 Results = Mapping[Cell, Result]
 

@@ -14,8 +14,6 @@ from t2h.benchmark.plan import Cell, Plan
 from t2h.benchmark.show import FORMATS, Grid, grids
 from t2h.benchmark.table import Part, Results, as_json, columns, summarise
 from t2h.benchmark.transfer import transfers
-from t2h.evaluation.compare import Column
-from t2h.evaluation.result import Result
 from t2h.files import replaced
 from t2h.metrics.bootstrap import mean_std
 from t2h.report import write_report
@@ -23,6 +21,8 @@ from t2h.report.axes import Line
 from t2h.report.charts import line_chart
 from t2h.report.markup import Html, tag
 from t2h.report.page import document
+from t2h.results.compare import Column
+from t2h.results.result import Result
 from t2h.version import __version__
 
 _LIMITS = (

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from t2h.classify.classifier import ClassifierTraining
 from t2h.cli._parse import parse
 from t2h.data.config import DataConfig
 from t2h.device import Precision
-from t2h.downstream.classifier import ClassifierTraining
 
 if TYPE_CHECKING:
+    from t2h.classify.study import Arm
     from t2h.data.table import ImageTable
-    from t2h.downstream.study import Arm
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ def main(argv: list[str]) -> int:
     args = parse(Args, "classify", argv)
     import json
 
+    from t2h.classify.study import Study, filled_arm, make_arm
+    from t2h.classify.table import as_text, summarise
     from t2h.data import load
     from t2h.data.sources import load_images
     from t2h.device import pick_device
-    from t2h.downstream.study import Study, filled_arm, make_arm
-    from t2h.downstream.table import as_text, summarise
     from t2h.files import replaced
     from t2h.version import __version__
 
@@ -117,7 +117,7 @@ def main(argv: list[str]) -> int:
 
 
 def _check(args: Args, whole_is_more: bool) -> None:
-    from t2h.downstream.study import ARMS
+    from t2h.classify.study import ARMS
     from t2h.errors import UserError, unknown_name
 
     for arm in args.arms:
@@ -142,7 +142,7 @@ def _check(args: Args, whole_is_more: bool) -> None:
 
 
 def _check_tail(table: ImageTable, args: Args) -> None:
-    from t2h.downstream.study import missing
+    from t2h.classify.study import missing
     from t2h.errors import UserError
 
     fewest, most = int(table.class_counts.min()), int(table.class_counts.max())
@@ -174,7 +174,7 @@ class _Source:
 
         from t2h.data.table import ImageTable
         from t2h.errors import UserError
-        from t2h.evaluation.samples import read_samples
+        from t2h.samples.read import read_samples
 
         if self.drawn is not None:
             self._draw(table, device, self.drawn)
@@ -190,9 +190,9 @@ class _Source:
     def _draw(self, table: ImageTable, device: str, file: Path) -> None:
         import numpy as np
 
-        from t2h.downstream.study import missing
-        from t2h.samples import sample_to_npz
-        from t2h.sampling import Sampling, Wanted, load_pipeline
+        from t2h.classify.study import missing
+        from t2h.samples.draw import Sampling, Wanted, load_pipeline
+        from t2h.samples.store import sample_to_npz
 
         args, pipeline = self.args, load_pipeline(self.path).to(device)
         _check_counts(pipeline.config["class_counts"], table, self.path)

@@ -34,8 +34,8 @@ class Args:
 def main(argv: list[str]) -> int:
     """Print the table."""
     args = parse(Args, "compare", argv)
-    from t2h.evaluation.compare import FORMATS, compare
-    from t2h.evaluation.result import read_result
+    from t2h.results.compare import FORMATS, compare
+    from t2h.results.result import read_result
 
     paths = [path for given in args.results for path in result_files(given)]
     results = [read_result(path) for path in paths]

@@ -70,8 +70,8 @@ def main(argv: list[str]) -> int:
     from t2h.evaluation.curve import Drawing, evaluate_run, evaluate_stored
     from t2h.evaluation.figures import Judge
     from t2h.evaluation.reference_file import load_reference
-    from t2h.evaluation.table import summary
-    from t2h.sampling import Sampling
+    from t2h.results.summary import summary
+    from t2h.samples.draw import Sampling
 
     _check(args)
     device = str(pick_device(args.device))

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from t2h.cli._parse import parse
-from t2h.sampling import Sampling
+from t2h.samples.draw import Sampling
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def main(argv: list[str]) -> int:
 
     from t2h.device import pick_device
     from t2h.errors import UserError
-    from t2h.samples import sample_to_folder, sample_to_npz
-    from t2h.sampling import Wanted, load_pipeline
+    from t2h.samples.draw import Wanted, load_pipeline
+    from t2h.samples.store import sample_to_folder, sample_to_npz
 
     if args.per_class < 1:
         raise UserError(f"--per-class is {args.per_class}; it must be at least 1.")

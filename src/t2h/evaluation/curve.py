@@ -13,14 +13,14 @@ import numpy as np
 import yaml
 
 from t2h.errors import UserError
-from t2h.evaluation.compare import differing_factors
 from t2h.evaluation.figures import Judge
 from t2h.evaluation.nearest import beside_training_images
 from t2h.evaluation.point import Point, Setting, evaluate_arrays
-from t2h.evaluation.result import Provenance, Result, make_result, read_result, write_result
-from t2h.evaluation.samples import SampleSet, provenance, read_samples
 from t2h.features.base import pixels_sha256
-from t2h.sampling import Sampling
+from t2h.results.compare import differing_factors
+from t2h.results.result import Provenance, Result, make_result, read_result, write_result
+from t2h.samples.draw import Sampling
+from t2h.samples.read import SampleSet, provenance, read_samples
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ def evaluate_run(
     Raises:
         UserError: as `evaluate_arrays`, or if there is no pipeline, or it has other classes than the reference.
     """
-    from t2h.samples import protocol
-    from t2h.sampling import Wanted, draw, draw_float, load_pipeline
+    from t2h.samples.draw import Wanted, draw, draw_float, load_pipeline
+    from t2h.samples.store import protocol
 
     drawing = drawing or Drawing()
     pipeline = load_pipeline(run).to(drawing.device)

@@ -14,7 +14,7 @@ import yaml
 from t2h.data.config import DataConfig
 from t2h.device import Precision
 from t2h.errors import UserError
-from t2h.objectives import MethodOptions
+from t2h.methods import MethodOptions
 
 
 @dataclass(frozen=True)

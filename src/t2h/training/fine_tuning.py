@@ -13,8 +13,8 @@ from t2h.data import ImageTable
 from t2h.errors import UserError
 from t2h.network import build_network, freeze_null_label, network_config
 from t2h.pipeline import T2HPipeline
-from t2h.sampling import load_pipeline
-from t2h.schedule import NoiseSchedule
+from t2h.process import NoiseSchedule
+from t2h.samples.draw import load_pipeline
 from t2h.training.config import TrainConfig
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from t2h.errors import UserError
 from t2h.files import replaced
-from t2h.sampling import draw_grid
+from t2h.samples.draw import draw_grid
 from t2h.training.checkpoints import RunFolder
 from t2h.training.config import TrainConfig
 from t2h.training.plan import summary

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from t2h.data.config import DataConfig
 from t2h.errors import unknown_name
-from t2h.objectives import MethodOptions
-from t2h.objectives.t2h import T2H
+from t2h.methods import MethodOptions
+from t2h.methods.t2h import T2H
 from t2h.training.config import LearningConfig, MachineConfig, NetworkConfig, TrainConfig
 
 _DATA = {

@@ -14,12 +14,12 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from t2h.data import ImageTable, load
 from t2h.data.augment import PARAMETERS
 from t2h.errors import UserError
+from t2h.methods import build_objective
+from t2h.methods.base import Context, NoisedBatch, Objective
 from t2h.network import UNetDenoiser, augmentation_embedding, build_network, network_config, null_label
-from t2h.objectives import build_objective
-from t2h.objectives.base import Context, NoisedBatch, Objective
 from t2h.pipeline import T2HPipeline
+from t2h.process import NoiseSchedule
 from t2h.randomness import derive_seed
-from t2h.schedule import NoiseSchedule
 from t2h.training.config import TrainConfig
 from t2h.training.fine_tuning import Start, network_from
 

@@ -22,7 +22,7 @@ from t2h.data.augment import augment
 from t2h.data.batches import BatchStream, Share
 from t2h.device import check_precision, pick_device
 from t2h.errors import UserError
-from t2h.objectives.base import NoisedBatch, noise_batch
+from t2h.methods.base import NoisedBatch, noise_batch
 from t2h.randomness import derive_seed, generator
 from t2h.training.checkpoints import RunFolder
 from t2h.training.config import TrainConfig

@@ -1,0 +1,151 @@
+"""What synthetic images are worth: a classifier of the long-tailed data, with and without them, and of balanced data.
+
+Arms: `long-tailed`, the data as they are; `filled`, the same and synthetic images that bring every class to the count
+of the most frequent one, or to a smaller one; `balanced`, the whole training set, which is an upper bound; `resampled`,
+the long-tailed data with classes drawn equally often, which tells what balance alone is worth. All arms take equally
+many steps, and with a seed the same initial weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from t2h.classify.classifier import ClassifierTraining, fit, predict
+from t2h.data.batches import Order
+from t2h.data.table import ImageTable
+from t2h.errors import UserError
+from t2h.evaluation.point import group_classes
+from t2h.files import replaced
+from t2h.metrics.accuracy import accuracy
+
+ARMS = ("long-tailed", "filled", "balanced", "resampled")
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """What one kind of classifier is trained on."""
+
+    name: str
+    images: UInt8[np.ndarray, "n c h w"]
+    labels: Int[np.ndarray, " n"]
+    synthetic: tuple[int, ...]
+    """Synthetic images of each class among them."""
+    power: float = 1.0
+    """See `t2h.data.batches.Order`."""
+
+
+def missing(class_counts: Int[np.ndarray, " k"], fill_to: int | None = None) -> Int[np.ndarray, " k"]:
+    """How many images each class lacks of ``fill_to``, by default of as many as the most frequent one has."""
+    return np.maximum((class_counts.max() if fill_to is None else fill_to) - class_counts, 0)
+
+
+def make_arm(name: str, table: ImageTable) -> Arm:
+    """An arm of real images.
+
+    Args:
+        name: one of `ARMS`, but `filled`.
+        table: the long-tailed training data; of `balanced` the whole.
+    """
+    images, labels = np.asarray(table.images[np.arange(len(table))]), table.labels.astype(np.int64)
+    return Arm(name, images, labels, (0,) * table.num_classes, 0.0 if name == "resampled" else 1.0)
+
+
+def filled_arm(table: ImageTable, synthetic: ImageTable, fill_to: int | None = None, name: str = "filled") -> Arm:
+    """The long-tailed training data, and synthetic images for the classes that lack some.
+
+    Args:
+        table: the long-tailed training data.
+        synthetic: the first images of each class are taken, as many as it lacks.
+        fill_to: see `missing`.
+        name: of the arm.
+
+    Raises:
+        UserError: if there are too few synthetic images, or they have another size.
+    """
+    real = make_arm("long-tailed", table)
+    lacking, there = missing(table.class_counts, fill_to), synthetic.class_counts
+    if (synthetic.channels, *synthetic.image_size) != (table.channels, *table.image_size):
+        raise UserError(
+            f"the synthetic images are {synthetic.image_size[0]} px with {synthetic.channels} channels, the data "
+            f"{table.image_size[0]} px with {table.channels}; give samples of the same size and colours."
+        )
+    short = [f"{table.class_names[c]} {there[c]} of {lacking[c]}" for c in np.flatnonzero(there < lacking)]
+    if short:
+        raise UserError(f"too few synthetic images: {', '.join(short[:5])}; draw more (`t2h sample`), or give --run.")
+    rows = np.concatenate([np.flatnonzero(synthetic.labels == c)[:n] for c, n in enumerate(lacking)])
+    added = np.asarray(synthetic.images[rows])
+    counts = tuple(int(n) for n in lacking)
+    return Arm(
+        name, np.concatenate([real.images, added]), np.concatenate([real.labels, synthetic.labels[rows]]), counts
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Classifiers of several arms and seeds, judged on one test set.
+
+    Args:
+        counts: long-tailed training images of each class, for the groups.
+        test: real images that no arm is trained on.
+        training: how they learn.
+        out: the folder of the results, one file for each arm and seed.
+    """
+
+    counts: Int[np.ndarray, " k"]
+    test: ImageTable
+    training: ClassifierTraining
+    out: Path
+    device: str = "cpu"
+    progress: bool = True
+
+    def run(self, arm: Arm, seed: int) -> dict[str, Any]:
+        """One classifier: trained and judged, or read back where that was done before.
+
+        Raises:
+            UserError: if the folder holds a result of other images or another training.
+        """
+        file = self.out / arm.name / f"seed{seed}.json"
+        made_of = {"training": asdict(self.training), "images_sha256": self._sha256(arm)}
+        if file.exists():
+            old = json.loads(file.read_text("utf-8"))
+            if {key: old.get(key) for key in made_of} != made_of:
+                raise UserError(f"{file} comes from other images or another training; choose another --out.")
+            return old
+        order, title = Order(arm.labels, seed, arm.power), f"{arm.name}, seed {seed}" if self.progress else None
+        network = fit(arm.images, order, len(self.counts), self.training, seed, self.device, title)
+        found = accuracy(predict(network, self.test, self.device), self.test.labels.astype(np.int64), len(self.counts))
+        groups = {
+            name: float((found.per_class[list(ids)] * found.counts[list(ids)]).sum() / found.counts[list(ids)].sum())
+            for name, ids in group_classes(self.counts).items()
+            if found.counts[list(ids)].min() > 0
+        }
+        result = {
+            "arm": arm.name,
+            "seed": seed,
+            "images": len(arm.labels),
+            "synthetic": list(arm.synthetic),
+            "accuracy": {"overall": found.overall, **groups},
+            "per_class": [None if np.isnan(value) else float(value) for value in found.per_class],
+            **made_of,
+        }
+        with replaced(file) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        return result
+
+    def _sha256(self, arm: Arm) -> str:
+        digest = hashlib.sha256(arm.images.tobytes())
+        for part in (
+            arm.labels,
+            np.asarray(self.test.images[np.arange(len(self.test))]),
+            self.test.labels,
+            self.counts,
+        ):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()

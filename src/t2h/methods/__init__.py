@@ -1,0 +1,123 @@
+"""The shelf of methods: one paper, one file. `build_objective("t2h", ...)` makes what training minimises."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field, fields
+
+import torch
+from torch import nn
+
+from t2h.errors import UserError, unknown_name
+from t2h.methods.base import Context, Method, NoiseRegression, Objective
+from t2h.methods.cbdm import CBDM
+from t2h.methods.ccua import CCUA
+from t2h.methods.cm import CM
+from t2h.methods.coral import CORAL
+from t2h.methods.ddpm import DDPM, Noise
+from t2h.methods.diffrop import DiffROP
+from t2h.methods.external import installed, make_methods
+from t2h.methods.reweighting import Reweighting
+from t2h.methods.stf import STF
+from t2h.methods.t2h import T2H
+from t2h.process import NoiseSchedule
+
+__all__ = ["METHODS", "Description", "MethodOptions", "build_objective", "describe"]
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """The options of every method, each under the method's name."""
+
+    ddpm: DDPM = field(default_factory=DDPM)
+    t2h: T2H = field(default_factory=T2H)
+    stf: STF = field(default_factory=STF)
+    cbdm: CBDM = field(default_factory=CBDM)
+    coral: CORAL = field(default_factory=CORAL)
+    ccua: CCUA = field(default_factory=CCUA)
+    diffrop: DiffROP = field(default_factory=DiffROP)
+    cm: CM = field(default_factory=CM)
+    reweighting: Reweighting = field(default_factory=Reweighting)
+    method_option: tuple[str, ...] = ()
+    """Options of a method from outside the package, each as name=value."""
+
+
+METHODS = tuple(f.name for f in fields(MethodOptions) if f.name != "method_option")
+
+
+def build_objective(
+    name: str, options: MethodOptions, context: Context, denoiser: nn.Module | None = None
+) -> Objective:
+    """The objective of a method, or of several joined by "+" ("t2h+cbdm").
+
+    Args:
+        name: names of methods, joined by "+": of this package, of others (the entry point group `t2h.methods`),
+            `module:Class` or `file.py:Class`. At most one may bring a target; without one it is the plain noise.
+        options: the options of all methods.
+        context: class counts, schedule and null label of the training.
+        denoiser: the network to train, which the objective is attached to. Left out, whoever trains calls
+            `Objective.attach(denoiser)` before making the optimiser.
+
+    Raises:
+        UserError: for an unknown method, or methods that do not combine.
+    """
+    methods = _methods(name, options)
+    parts = {n: method.parts(context) for n, method in methods.items()}
+    targets = [n for n in methods if n != "ddpm" and parts[n].target is not None]
+    weights = [n for n in methods if parts[n].class_weight is not None]
+    for what, who in (("target", targets), ("class weight", weights)):
+        if len(who) > 1:
+            raise UserError(f"{' and '.join(who)} do not combine: each brings its own {what}; keep one of them.")
+    if {"cbdm", "diffrop"} <= set(methods):
+        raise UserError("cbdm and diffrop do not combine: one pulls predictions together that the other pushes apart.")
+    regularisers = [regulariser for part in parts.values() for regulariser in part.regularisers]
+    terms = [regulariser.name for regulariser in regularisers]
+    if len({*terms, "mse", "loss"}) < len(terms) + 2:
+        raise UserError(f"the terms {', '.join(terms)} of {name!r} need names that differ, also from mse and loss.")
+    target = parts[targets[0]].target if targets else None
+    weight = parts[weights[0]].class_weight if weights else None
+    objective = NoiseRegression(target or Noise(), regularisers, weight)
+    if denoiser is not None:
+        objective.attach(denoiser)
+    return objective
+
+
+@dataclass(frozen=True)
+class Description:
+    """What an objective is, for plans and tables.
+
+    Attributes:
+        name: as it was given.
+        summaries: one line for each method.
+        passes: passes through the network a training step; sampling costs the same for every method.
+    """
+
+    name: str
+    summaries: tuple[str, ...]
+    passes: int
+
+
+def describe(name: str, options: MethodOptions | None = None) -> Description:
+    """Describe the objective of this name, for a conditional network; also a check that its methods combine.
+
+    Raises:
+        UserError: as `build_objective`.
+    """
+    options = options or MethodOptions()
+    nominal = Context(torch.tensor([2, 1]), NoiseSchedule(), null_label=2)
+    objective = build_objective(name, options, nominal)
+    summaries = [(inspect.getdoc(method) or n).splitlines()[0] for n, method in _methods(name, options).items()]
+    return Description(name, tuple(summaries), objective.passes)
+
+
+def _methods(name: str, options: MethodOptions) -> dict[str, Method]:
+    """The methods of an objective by name, in the order given."""
+    names = [part.strip() for part in name.split("+")]
+    if len(set(names)) < len(names):
+        raise UserError(f"objective {name!r} names a method twice; name each once.")
+    outside = [n for n in names if n not in METHODS]
+    for n in outside:
+        if ":" not in n and n not in installed():
+            raise unknown_name("objective", n, (*METHODS, *installed(), "module:Class"))
+    external = make_methods(outside, options.method_option)
+    return {n: external[n] if n in external else getattr(options, n) for n in names}

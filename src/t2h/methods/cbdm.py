@@ -1,0 +1,98 @@
+"""CBDM, class balancing: Qin et al., "Class-Balancing Diffusion Models", CVPR 2023.
+
+With y' drawn once per sample and sg = stop-gradient, the loss gains
+
+    τ (t/T) ( ‖ε_θ(x_t, y) - sg ε_θ(x_t, y')‖² + ¼ ‖sg ε_θ(x_t, y) - ε_θ(x_t, y')‖² )
+
+where the label is kept; a sample whose label is dropped gets nothing.
+
+The paper and its code write the weight differently: the paper has τ = 0.001 with the raw t, the code τ = 1 with t/T,
+which is the same for T = 1000. We follow the code. There y' follows the long-tailed training frequencies, and is
+uniform over all classes when fine-tuning only; `labels` chooses.
+
+Cost: two network passes instead of one, both with gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from t2h.errors import UserError, unknown_name
+from t2h.methods.base import Context, Denoiser, NoisedBatch, Parts, Prediction, Regulariser
+
+OtherLabels = Literal["training", "uniform"]
+COMMITMENT = 0.25
+
+
+class ClassBalancing(Regulariser):
+    """Predictions under the true and another label come nearer, the more the noisier the image.
+
+    Args:
+        label_share: how often each class is drawn as y', (K,); need not sum to 1.
+        num_timesteps: T.
+        tau: τ.
+    """
+
+    name = "cbdm"
+    passes = 1
+    label_share: Tensor
+
+    def __init__(self, label_share: Float[Tensor, " k"], num_timesteps: int, tau: float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("label_share", label_share.float(), persistent=False)
+        self.num_timesteps, self.tau = num_timesteps, tau
+
+    def draw(self, batch: NoisedBatch) -> Int[Tensor, " b"]:
+        """y', one for each sample."""
+        return torch.multinomial(self.label_share, len(batch.y), replacement=True, generator=batch.generator)
+
+    def term(
+        self, eps: Float[Tensor, "b c h w"], other: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]
+    ) -> Float[Tensor, "b c h w"]:
+        """The equation, for every element: eps = ε_θ(x_t, y), other = ε_θ(x_t, y')."""
+        pull = (eps - other.detach()).square()
+        commitment = (eps.detach() - other).square()
+        return self.tau * (t / self.num_timesteps).reshape(-1, 1, 1, 1) * (pull + COMMITMENT * commitment)
+
+    def forward(self, denoiser: Denoiser, batch: NoisedBatch, prediction: Prediction) -> Float[Tensor, ""]:
+        """The mean of the term over the batch."""
+        other = denoiser(batch.xt, batch.t, self.draw(batch))
+        kept = (~batch.dropped).reshape(-1, 1, 1, 1)
+        return (kept * self.term(prediction.eps.float(), other.float(), batch.t)).mean()
+
+
+def label_share(labels: str, context: Context) -> Float[Tensor, " k"]:
+    """How often each class is drawn as y': "training" frequencies, or "uniform" over all classes, float64 (K,).
+
+    Raises:
+        UserError: for another name.
+    """
+    if labels not in get_args(OtherLabels):
+        raise unknown_name("cbdm.labels", labels, get_args(OtherLabels))
+    q = context.class_frequency
+    return q if labels == "training" else torch.full_like(q, 1 / len(q))
+
+
+@dataclass(frozen=True)
+class CBDM:
+    """Class balancing (Qin et al., CVPR 2023): predictions under the true and under another label agree."""
+
+    tau: float = 1.0
+    """Strength, with t/T (the paper's 0.001 with the raw t)."""
+    labels: OtherLabels = "training"
+    """How the other label is drawn: as often as in training, or uniform (the authors' setting when fine-tuning)."""
+
+    def __post_init__(self) -> None:
+        if self.tau < 0:
+            raise UserError(f"cbdm.tau is {self.tau}; it must be at least 0.")
+
+    def parts(self, context: Context) -> Parts:
+        """Its regulariser."""
+        context.labels_for("cbdm")
+        share = label_share(self.labels, context)
+        return Parts(regularisers=(ClassBalancing(share, context.schedule.num_timesteps, self.tau),))

@@ -1,0 +1,163 @@
+"""CM, capacity manipulation: Hong et al., "Improving Diffusion Models for Class-Imbalanced Training Data via Capacity
+Manipulation", ICLR 2026.
+
+A part of the network's capacity is reserved for rare classes. The weights of the convolutions on the up path become
+W = W_g + BA, a general part and a low-rank expert part; the network that is trained and sampled is the whole. With
+ε_{g+e} its prediction, ε_g that of the general part alone, N_y the number of training images of class y, of C classes:
+
+    D = ‖ε_{g+e} - ε_g‖²
+    + λ (w_con ω_con^y D - w_div ω_div^y D),   ω_con^y = C N_y/Σ N,   ω_div^y = C/(N_y Σ 1/N)
+
+so frequent classes do without the expert part and rare ones use it. Empty classes do not enter Σ 1/N, nor C.
+
+The released recipe has w_con = 1, w_div = 0.2, and switches T2H on; here that is `t2h+cm`, and `cm` alone is CM alone.
+
+*Ours*, where we know no better: λ = 1; ‖·‖² is the mean over the elements; the rank is the ratio (0.1) of
+min(out, in · k · k), at least 1; all convolutions of the up path have a part; B begins as zero and A as a fresh layer;
+samples without label keep the weight of their true class; the moving average follows the merged weights W_g + BA. Both
+predictions get gradients, as the equation stands; its second term has no lower bound, so watch `cm` in the metrics when
+raising w_div.
+
+Cost: two network passes instead of one in training, both with gradient. Merged for sampling: no cost there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from t2h.errors import UserError
+from t2h.methods.base import Context, Denoiser, NoisedBatch, Parts, Prediction, Regulariser
+
+
+class LowRank(nn.Module):
+    """BA beside one convolution: what A and B, two small convolutions, add to its output.
+
+    Args:
+        conv: the convolution, whose weights are left as they are.
+        ratio: rank over the largest rank that the weights could have, in (0, 1].
+    """
+
+    def __init__(self, conv: nn.Conv2d, ratio: float) -> None:
+        super().__init__()
+        out, inputs, height, width = conv.weight.shape
+        rank = max(1, int(ratio * min(out, inputs * height * width)))
+        self.a = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(rank, inputs, height, width), a=5**0.5))
+        self.b = nn.Parameter(torch.zeros(out, rank, 1, 1))
+        self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
+        """(BA) ∗ x."""
+        return F.conv2d(F.conv2d(x, self.a, None, self.stride, self.padding, self.dilation), self.b)
+
+    def weight(self) -> Float[Tensor, "o i h w"]:
+        """BA, in the shape of the convolution's weights."""
+        return torch.einsum("or,rihw->oihw", self.b[:, :, 0, 0], self.a)
+
+
+class CapacityManipulation(Regulariser):
+    """The expert parts, and the term that fills them with rare classes.
+
+    Args:
+        class_weight: the weight of D for each class, (K,); positive keeps the expert part out, negative draws it in.
+        ratio: the rank ratio.
+    """
+
+    name = "cm"
+    passes = 1
+    class_weight: Tensor
+
+    def __init__(self, class_weight: Float[Tensor, " k"], ratio: float) -> None:
+        super().__init__()
+        self.register_buffer("class_weight", class_weight.float(), persistent=False)
+        self.ratio, self.enabled = ratio, True
+        self.experts = nn.ModuleList()
+        self._convolutions: tuple[nn.Conv2d, ...] = ()  # a tuple, not modules of ours: the network owns them
+
+    def attach(self, denoiser: nn.Module) -> None:
+        """Put an expert part beside every convolution on the up path.
+
+        Raises:
+            UserError: if the network has no up path with convolutions.
+        """
+        self._convolutions = tuple(
+            module
+            for name, module in denoiser.named_modules()
+            if "up_blocks" in name.split(".") and isinstance(module, nn.Conv2d) and module.groups == 1
+        )
+        if not self._convolutions:
+            raise UserError("cm adds low-rank parts to the convolutions in up_blocks; this network has none.")
+        for conv in self._convolutions:
+            expert = LowRank(conv, self.ratio)
+            self.experts.append(expert)
+            conv.register_forward_hook(self._hook(expert))
+
+    def _hook(self, expert: LowRank) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        def add(_conv: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            return output + expert(inputs[0]) if self.enabled else output
+
+        return add
+
+    @contextmanager
+    def general_part(self) -> Iterator[None]:
+        """Inside, the network is W_g alone."""
+        self.enabled = False
+        try:
+            yield
+        finally:
+            self.enabled = True
+
+    def forward(self, denoiser: Denoiser, batch: NoisedBatch, prediction: Prediction) -> Float[Tensor, ""]:
+        """The mean of the weighted D over the batch."""
+        if not self.experts:
+            raise RuntimeError("cm must see the network before training: call Objective.attach(denoiser).")
+        with self.general_part():
+            general = denoiser(batch.xt, batch.t, batch.label)
+        distance = (prediction.eps.float() - general.float()).square().flatten(1).mean(dim=1)
+        return (self.class_weight[batch.y] * distance).mean()
+
+    def added(self) -> dict[Tensor, Tensor]:
+        """BA of every convolution."""
+        pairs = zip(self._convolutions, self.experts, strict=True)
+        return {conv.weight: expert.weight() for conv, expert in pairs}  # type: ignore[operator]
+
+
+def capacity_weights(class_counts: Int[Tensor, " k"], w_con: float, w_div: float) -> Float[Tensor, " k"]:
+    """w_con ω_con^y - w_div ω_div^y, float64 (K,); 0 for a class without images."""
+    n = class_counts.double()
+    there = class_counts > 0
+    inverse = torch.where(there, 1 / n, 0.0)
+    classes = there.sum()
+    consistency, diversity = classes * n / n.sum(), classes * inverse / inverse.sum()
+    return w_con * consistency - w_div * diversity
+
+
+@dataclass(frozen=True)
+class CM:
+    """Capacity manipulation (Hong et al., ICLR 2026): low-rank parts of the up path are reserved for rare classes."""
+
+    strength: float = 1.0
+    """λ (ours)."""
+    w_con: float = 1.0
+    """Weight of the consistency of frequent classes."""
+    w_div: float = 0.2
+    """Weight of the diversity of rare classes."""
+    rank_ratio: float = 0.1
+    """Rank of the low-rank parts over the full rank, in (0, 1]."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rank_ratio <= 1:
+            raise UserError(f"cm.rank_ratio is {self.rank_ratio}; it must be above 0 and at most 1.")
+        if min(self.strength, self.w_con, self.w_div) < 0:
+            raise UserError("cm: strength, w_con and w_div must be at least 0.")
+
+    def parts(self, context: Context) -> Parts:
+        """Its regulariser."""
+        weight = self.strength * capacity_weights(context.class_counts, self.w_con, self.w_div)
+        return Parts(regularisers=(CapacityManipulation(weight, self.rank_ratio),))

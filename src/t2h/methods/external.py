@@ -1,0 +1,115 @@
+"""Methods from outside the package: `module:Class`, `file.py:Class`, or a name of the entry point group `t2h.methods`.
+
+The class is a frozen dataclass of the method's options with `parts(context) -> Parts`, as those of the package. Its
+options are set by `--method-option name=value`, read as the types of its fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from t2h.errors import UserError, unknown_name
+from t2h.methods.base import Method
+
+GROUP = "t2h.methods"
+
+
+def installed() -> dict[str, importlib.metadata.EntryPoint]:
+    """The methods that other packages bring, by name."""
+    return {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
+
+
+def load_method(name: str) -> type:
+    """The class of a method.
+
+    Args:
+        name: a name among `installed`, or `module:Class`, or `path/to/file.py:Class`.
+
+    Raises:
+        UserError: if there is no such class, or it is no method.
+    """
+    place = installed()[name].value if name in installed() else name
+    module_name, _, class_name = place.rpartition(":")
+    try:
+        module = _file(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
+        found = getattr(module, class_name)
+    except (ImportError, AttributeError, OSError, SyntaxError) as error:
+        raise UserError(
+            f"objective {name!r}: {error}. Give module:Class of an importable module, or file.py:Class."
+        ) from error
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found) and hasattr(found, "parts")):
+        raise UserError(f"objective {name!r} is no method: it must be a dataclass with parts(context).")
+    return found
+
+
+def _file(path: Path) -> types.ModuleType:
+    name = f"t2h_method_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # a dataclass looks its module up while it is made
+    spec.loader.exec_module(module)
+    return module
+
+
+def make_methods(names: Sequence[str], options: Sequence[str]) -> dict[str, Method]:
+    """The methods of these names with their options, each given to every method that has it.
+
+    Args:
+        names: as `load_method` reads them.
+        options: texts "name=value".
+
+    Raises:
+        UserError: for an option that no method has, or that cannot be read.
+    """
+    classes = {name: load_method(name) for name in names}
+    given = dict(_pair(option) for option in options)
+    allowed = [field.name for c in classes.values() for field in dataclasses.fields(c)]
+    for key in given:
+        if not classes:
+            raise UserError(f"--method-option {key}=... is for methods from outside; the objective names none.")
+        if key not in allowed:
+            raise unknown_name("--method-option", key, allowed)
+    methods = {}
+    for name, cls in classes.items():
+        hints = get_type_hints(cls)
+        own = {f.name: _value(hints[f.name], given[f.name], f.name) for f in dataclasses.fields(cls) if f.name in given}
+        methods[name] = cls(**own)
+    return methods
+
+
+def _pair(option: str) -> tuple[str, str]:
+    key, equals, value = option.partition("=")
+    if not equals:
+        raise UserError(f"--method-option {option!r} has no value; write name=value.")
+    return key.strip(), value.strip()
+
+
+def _value(hint: Any, text: str, key: str) -> Any:
+    """A text as a value of the hinted type."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    for kind in kinds:
+        if kind is type(None) and text.lower() == "none":
+            return None
+        if kind is bool and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        if get_origin(kind) is Literal and text in map(str, get_args(kind)):
+            return next(choice for choice in get_args(kind) if str(choice) == text)
+        if kind in (int, float, str):
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    words = [" or ".join(map(str, get_args(kind))) or getattr(kind, "__name__", str(kind)) for kind in kinds]
+    raise UserError(
+        f"--method-option {key}={text}: the value must be {' or '.join(words).replace('NoneType', 'none')}."
+    )

@@ -1,0 +1,59 @@
+"""Re-weighting: a sample's squared error counts the more, the rarer its class.
+
+    inverse     w_c ∝ 1/n_c
+    effective   w_c ∝ (1-β)/(1-β^n_c)       Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", 2019
+
+scaled so that the mean over the training images is 1, Σ_c n_c w_c = Σ_c n_c: the learning rate keeps its meaning.
+β = 0 weighs all alike, β → 1 is the inverse frequency. A class without images has weight 0.
+
+The weight applies to the squared error, not to the terms that other methods add. Cost: no network pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from t2h.errors import UserError, unknown_name
+from t2h.methods.base import Context, Parts
+
+Rule = Literal["inverse", "effective"]
+
+
+def class_weights(class_counts: Int[Tensor, " k"], rule: str, beta: float = 0.999) -> Float[Tensor, " k"]:
+    """The weight of each class, float32 (K,).
+
+    Args:
+        class_counts: number of training images of each class, int64 (K,).
+        rule: "inverse" or "effective".
+        beta: β of the effective number, in [0, 1).
+
+    Raises:
+        UserError: for another rule or β.
+    """
+    if rule not in get_args(Rule):
+        raise unknown_name("reweighting.rule", rule, get_args(Rule))
+    if not 0 <= beta < 1:
+        raise UserError(f"reweighting.beta is {beta}; it must be in [0, 1).")
+    n = class_counts.double()
+    weight = 1 / n if rule == "inverse" else (1 - beta) / (1 - beta**n)
+    weight = torch.where(class_counts > 0, weight, 0.0)
+    return (weight * n.sum() / (weight * n).sum()).float()
+
+
+@dataclass(frozen=True)
+class Reweighting:
+    """Re-weighting: the squared error of rare classes counts more."""
+
+    rule: Rule = "inverse"
+    """Weights by 1/n, or by the effective number (1-beta)/(1-beta^n) (Cui et al., CVPR 2019)."""
+    beta: float = 0.999
+    """Beta of the effective number, in [0, 1)."""
+
+    def parts(self, context: Context) -> Parts:
+        """Its class weight."""
+        return Parts(class_weight=class_weights(context.class_counts, self.rule, self.beta))

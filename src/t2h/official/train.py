@@ -1,0 +1,136 @@
+"""`main.py --train`: official flags to a `TrainConfig` that restores the official behaviour."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from t2h.data.config import DataConfig
+from t2h.errors import UserError
+from t2h.methods import MethodOptions
+from t2h.methods.t2h import T2H
+from t2h.network import unet_architecture
+from t2h.official.flags import Flags
+from t2h.training.config import LearningConfig, MachineConfig, NetworkConfig, ScheduleConfig, TrainConfig
+
+CLASSES = {"cifar10": 10, "cifar100": 100, "tiny-imagenet-200": 200}
+
+
+def train_config(flags: Flags) -> TrainConfig:
+    """The training run that these flags of the official `main.py` mean.
+
+    Raises:
+        UserError: for flags that mean no run.
+    """
+    data = data_config(flags)
+    classes = CLASSES.get(data.data)
+    if flags["num_class"] and classes is not None and flags["num_class"] != classes:
+        raise UserError(f"--num_class {flags['num_class']:g}: {flags['data_type']} has {classes} classes.")
+    transfer = flags["transfer_x0"]
+    t2h = T2H(
+        direction=flags["transfer_mode"],
+        beta=flags["tr_tau"] if flags["transfer_tr_tau"] else None,
+        t_max=None if flags["cut_time"] < 0 else flags["cut_time"],
+        dropped_target="same",
+    )
+    return TrainConfig(
+        data=data,
+        network=NetworkConfig(network=network(flags), conditional=flags["conditional"], dropout=flags["dropout"]),
+        schedule=ScheduleConfig(flags["T"], flags["beta_1"], flags["beta_T"]),
+        objective="t2h" if transfer else "ddpm",
+        methods=MethodOptions(t2h=t2h) if transfer else MethodOptions(),
+        learning=LearningConfig(
+            steps=flags["total_steps"],
+            batch_size=flags["batch_size"],
+            lr=flags["lr"],
+            warmup_steps=flags["warmup"],
+            grad_clip=flags["grad_clip"],
+            ema_decay=flags["ema_decay"],
+            label_dropout=0.1 if flags["cfg"] else 0.0,
+            dropout_unit="batch",
+            flip="on",
+            augment=0.12 if flags["augm"] else 0.0,
+            seed=flags["seed"],
+        ),
+        machine=MachineConfig(
+            workers=flags["num_workers"], save_every=flags["save_step"], keep=None, grid_every=flags["sample_step"]
+        ),
+    )
+
+
+def data_config(flags: Flags) -> DataConfig:
+    """The data of --data_type: an official name, or any of `t2h train --data`; long-tailed with "lt" at its end."""
+    given = flags["data_type"]
+    if given == "imgnetLT":
+        raise UserError(
+            "--data_type imgnetLT: the official code has no such data. Give the path of a folder of class folders."
+        )
+    tailed = given.endswith("lt") and not Path(given).exists()
+    name = given.removesuffix("lt") if tailed else given
+    name = {"imagenet200": "tiny-imagenet-200"}.get(name, name)
+    root = None if name == "digits" or Path(name).exists() else flags.get("root")
+    return DataConfig(
+        data=name,
+        root=None if root is None else Path(root),
+        image_size=flags["img_size"],
+        imbalance=flags["imb_factor"] if tailed else 1.0,
+        download=flags["download"],
+    )
+
+
+def network(flags: Flags) -> str:
+    """The network's name, or its configuration where the flags change it."""
+    ch, mult, attention, blocks = (flags[name] for name in ("ch", "ch_mult", "attn", "num_res_blocks"))
+    if (ch, mult, attention, blocks) == (128, [1, 2, 2, 2], [1], 2):
+        return "cifar"
+    if mult[0] != 1:
+        raise UserError(
+            f"--ch_mult begins with {mult[0]}; here it must begin with 1 (choose --ch {ch * mult[0]} instead)."
+        )
+    if ch % 32:
+        raise UserError(f"--ch {ch}: the official network has 32 groups in each norm, so 32 must divide it.")
+    if outside := [level for level in attention if not 0 <= level < len(mult)]:
+        raise UserError(f"--attn {outside[0]}: there are levels 0 ... {len(mult) - 1} only.")
+    config = unet_architecture(
+        tuple(ch * m for m in mult), tuple(attention), blocks, groups=32, dropout=flags["dropout"]
+    )
+    return json.dumps(config)
+
+
+def train_notices(flags: Flags) -> list[str]:
+    """What to say of combinations of flags, in one line each."""
+    lines = []
+    if flags["transfer_tr_tau"] and not flags["transfer_x0"]:
+        lines.append("--transfer_tr_tau without --transfer_x0 has no effect, in the official code as here")
+    elif "tr_tau" in flags.given and not flags["transfer_tr_tau"]:
+        lines.append("--tr_tau without --transfer_tr_tau has no effect, in the official code as here")
+    elif "transfer_mode" in flags.given and flags["transfer_tr_tau"]:
+        lines.append("--transfer_mode has no effect beside --transfer_tr_tau, in the official code as here")
+    if "transfer_mode" in flags.given and not flags["transfer_x0"]:
+        lines.append(
+            "--transfer_mode without --transfer_x0 has no effect, in the official code as here: this trains DDPM"
+        )
+    if flags["cfg"] and not flags["conditional"]:
+        lines.append("--cfg without --conditional has no effect, in the official code as here")
+    if flags["ch"] < 128 and flags["train"]:
+        lines.append(
+            f"--ch {flags['ch']}: with 32 groups as in the official code, a norm over fewer than 4 channels takes most "
+            "of the time and label embedding away; `t2h train --network small` does not"
+        )
+    return lines
+
+
+def transfer_table(counted: dict[str, Any] | None, bins: int = 10) -> str | None:
+    """The share of transfers by t from a run's counts, as text; None where nothing was counted."""
+    if counted is None:
+        return None
+    edges, per = counted["t_edges"], max(1, (len(counted["t_edges"]) - 1) // bins)
+    rows = ["           t   transferred   within the class   across classes"]
+    for start in range(0, len(edges) - 1, per):
+        part = slice(start, start + per)
+        total = sum(counted["total"][part]) or float("nan")
+        shares = [sum(counted[name][part]) / total for name in ("transferred", "within_class", "across_class")]
+        last = edges[min(start + per, len(edges) - 1)] - 1
+        rows.append(f"{edges[start]:>5} … {last:<4} {shares[0]:>13.1%} {shares[1]:>18.1%} {shares[2]:>16.1%}")
+    return "\n".join(rows)

@@ -1,0 +1,1 @@
+"""Results: measured values, what they may be compared with, and their tables."""

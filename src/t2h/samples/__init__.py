@@ -1,0 +1,1 @@
+"""Samples: how images are drawn, stored, read and looked at."""

@@ -1,0 +1,235 @@
+"""Many images with exact labels, one seed per image, resumable.
+
+Image k of class c is drawn with a seed made of (seed, c, k): it is the same whatever the batch size, however many
+images are drawn beside it, and wherever the drawing was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import SchedulerMixin
+from diffusers.utils import logging as diffusers_logging
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+from tqdm import tqdm
+
+from t2h.device import Precision, autocast
+from t2h.errors import UserError, unknown_name
+from t2h.pipeline import T2HPipeline
+from t2h.process import NoiseSchedule
+from t2h.randomness import derive_seed
+from t2h.samples.grid import sample_grid
+
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "ddpm": "DDPMScheduler",
+    "ddpm-small": "DDPMScheduler",
+    "dpm-solver++": "DPMSolverMultistepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+    "deis": "DEISMultistepScheduler",
+    "pndm": "PNDMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler-ancestral": "EulerAncestralDiscreteScheduler",
+    "heun": "HeunDiscreteScheduler",
+}
+
+
+def make_scheduler(name: str, schedule: NoiseSchedule | None = None) -> SchedulerMixin:
+    """A scheduler by its short name (`SCHEDULERS`) or diffusers' class name, on our noise schedule.
+
+    "ddim", "ddpm" and "ddpm-small" (variance fixed_small) are the official samplers exactly. The others take the
+    schedule and x_0 unclipped, and else their defaults.
+
+    Raises:
+        UserError: for a name that is neither.
+    """
+    schedule = schedule or NoiseSchedule()
+    if name == "ddim":
+        return schedule.ddim_scheduler()
+    if name in ("ddpm", "ddpm-small"):
+        return schedule.ddpm_scheduler("fixed_large" if name == "ddpm" else "fixed_small")
+    found: Any = getattr(diffusers, SCHEDULERS.get(name, name), None)
+    usable = isinstance(found, type) and issubclass(found, SchedulerMixin)
+    if not usable:
+        raise unknown_name("scheduler", name, SCHEDULERS)
+    return found.from_config(schedule.ddpm_scheduler().config)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are drawn: all that decides what image k of class c looks like, but for the network."""
+
+    guidance_scale: float = 2.5
+    """1 + w of ε_c + w (ε_c - ε_∅); 1 is no guidance."""
+    scheduler: str = "ddim"
+    """ddim, ddpm, ddpm-small, dpm-solver++, unipc, deis, pndm, euler, euler-ancestral, heun, or a diffusers class.
+    After a short training ddpm-small draws better images than ddim, the papers' choice."""
+    steps: int = 100
+    """Denoising steps."""
+    seed: int = 0
+    """Of the images; image k of class c has its own, made of this one."""
+    clip_sample: bool = False
+    """Clip x_0 to [-1, 1] at every step. The papers do not; it saves samples of a short training."""
+    mixed_precision: Precision = "no"
+    """Arithmetic of the network's passes: bf16 and fp16 are faster, and images differ a little."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UserError(f"steps is {self.steps}; it must be at least 1.")
+
+    @property
+    def w(self) -> float:
+        """guidance_scale - 1."""
+        return self.guidance_scale - 1
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which images to draw: image ``index[i]`` of class ``labels[i]``; label -1 is none (unconditional)."""
+
+    labels: Int[np.ndarray, " n"]
+    index: Int[np.ndarray, " n"]
+
+    @classmethod
+    def per_class(cls, classes: Sequence[int], count: int) -> Wanted:
+        """``count`` images of each of these classes, class by class."""
+        return cls(np.repeat(np.asarray(classes, dtype=np.int64), count), np.tile(np.arange(count), len(classes)))
+
+    @classmethod
+    def of_labels(cls, labels: Int[np.ndarray, " n"]) -> Wanted:
+        """One image for each label, in this order."""
+        seen: dict[int, int] = {}
+        index = np.zeros(len(labels), dtype=np.int64)
+        for i, label in enumerate(labels.tolist()):
+            index[i] = seen.get(label, 0)
+            seen[label] = index[i] + 1
+        return cls(labels, index)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def part(self, keep: Int[np.ndarray, " m"] | slice) -> Wanted:
+        """Some of them."""
+        return Wanted(self.labels[keep], self.index[keep])
+
+
+def draw_float(
+    pipeline: T2HPipeline,
+    wanted: Wanted,
+    sampling: Sampling,
+    batch_size: int = 250,
+    progress: bool = True,
+) -> Iterator[Float[np.ndarray, "b h w c"]]:
+    """Draw images batch by batch, in the order of ``wanted``, as float32 in [0, 1], (b, H, W, C).
+
+    Args:
+        pipeline: whose network draws; of its scheduler only the noise schedule is used.
+        wanted: which images.
+        sampling: how.
+        batch_size: images a pass; it does not change them.
+        progress: show a bar with images/s and time left.
+
+    Raises:
+        UserError: for an unknown scheduler, a class that is not there, or an arithmetic that the device lacks.
+    """
+    before = pipeline.scheduler
+    arithmetic = autocast(pipeline.device, sampling.mixed_precision)
+    scheduler = make_scheduler(sampling.scheduler, NoiseSchedule.of(before))
+    pipeline.scheduler = scheduler
+    training = pipeline.unet.training
+    pipeline.unet.eval()
+    pipeline.set_progress_bar_config(disable=True)
+    try:
+        with tqdm(total=len(wanted), unit="img", desc=f"w = {sampling.w:g}", disable=not progress) as bar:
+            for start in range(0, len(wanted), batch_size):
+                part = wanted.part(slice(start, start + batch_size))
+                pairs = zip(part.labels.tolist(), part.index.tolist(), strict=True)
+                seeds = [derive_seed(sampling.seed, "sample", label + 1, index) for label, index in pairs]
+                with arithmetic:
+                    output: Any = pipeline(
+                        None if part.labels[0] < 0 else part.labels,
+                        guidance_scale=sampling.guidance_scale,
+                        num_inference_steps=sampling.steps,
+                        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+                        output_type="np",
+                        batch_size=len(part),
+                        clip_sample=sampling.clip_sample,
+                    )
+                if not np.isfinite(output.images).all():
+                    raise UserError("the network draws values that are no numbers: its training has diverged.")
+                yield output.images
+                bar.update(len(part))
+    finally:
+        pipeline.scheduler = before
+        pipeline.unet.train(training)
+
+
+def draw(
+    pipeline: T2HPipeline, wanted: Wanted, sampling: Sampling, batch_size: int = 250, progress: bool = True
+) -> Iterator[UInt8[np.ndarray, "b h w c"]]:
+    """As `draw_float`, rounded to 8 bits, as images are stored."""
+    for images in draw_float(pipeline, wanted, sampling, batch_size, progress):
+        yield (images * 255).round().astype(np.uint8)
+
+
+def draw_array(
+    pipeline: T2HPipeline, wanted: Wanted, sampling: Sampling, batch_size: int = 250, progress: bool = True
+) -> UInt8[np.ndarray, "n h w c"]:
+    """All images of `draw`, in one array."""
+    return np.concatenate(list(draw(pipeline, wanted, sampling, batch_size, progress)))
+
+
+def draw_grid(
+    pipeline: T2HPipeline, guidance_scale: float, seed: int, rows: int = 10, columns: int = 10, steps: int = 50
+) -> Image.Image:
+    """A grid of samples with row labels, head to tail; of more than ``rows`` classes, evenly spread ones.
+
+    Drawn by ancestral sampling: early in a training DDIM draws noise, and would hide what the network has learned.
+    """
+    counts = pipeline.config["class_counts"]
+    sampling = Sampling(guidance_scale, "ddpm-small", steps, seed)
+    if pipeline.num_classes is None:
+        wanted = Wanted(np.full(rows * columns, -1), np.arange(rows * columns))
+        images = draw_array(pipeline, wanted, sampling, progress=False)
+        return sample_grid(images, np.arange(len(images)) // columns, ["samples"] * rows, [1] * rows, columns, False)
+    counts = counts or [1] * pipeline.num_classes
+    order = np.argsort(-np.asarray(counts), kind="stable")
+    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(rows, len(order))).round().astype(int))]
+    wanted = Wanted.per_class(chosen.tolist(), columns)
+    images = draw_array(pipeline, wanted, sampling, progress=False)
+    return sample_grid(images, wanted.labels, pipeline.config["class_names"], counts, columns)
+
+
+def load_pipeline(source: Path) -> T2HPipeline:
+    """The pipeline of a run folder, of a pipeline folder, or of an official checkpoint file.
+
+    Raises:
+        UserError: where there is none.
+    """
+    if source.is_file():
+        from t2h.official.convert import from_official
+
+        return from_official(source)
+    for folder in (source / "pipeline", source):
+        if (folder / "model_index.json").exists():
+            return _quietly(folder)
+    state = "does not exist" if not source.exists() else "holds no pipeline/ (no checkpoint was written yet?)"
+    raise UserError(f"{source} {state}; give the folder of a run, a pipeline folder, or an official checkpoint.")
+
+
+def _quietly(folder: Path) -> T2HPipeline:
+    """`from_pretrained` without diffusers' own progress bar, which says nothing for two small parts."""
+    shown = diffusers_logging.is_progress_bar_enabled()
+    diffusers_logging.disable_progress_bar()
+    try:
+        return T2HPipeline.from_pretrained(folder)
+    finally:
+        if shown:
+            diffusers_logging.enable_progress_bar()
