@@ -1,9 +1,9 @@
-"""T2H's target in a training loop of your own, with any network that predicts noise.
+"""T2H in a training loop of your own, with any network.
 
     python examples/your_own_loop.py
 
-T2H needs the class counts, the noise schedule and any denoiser that is called as denoiser(xt, t, class_labels). Here
-that is a toy; a DiT or a latent model is used in the same way.
+T2H needs the class counts, the noise process and any denoiser that is called as denoiser(xt, t, class_labels). Here
+that is a toy; a DiT or a latent model is used in the same way. NoiseSchedule(prediction="v_prediction") teaches v.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from t2h import NoiseSchedule
 from t2h.data import DataConfig, load
-from t2h.methods.base import noise_batch
-from t2h.methods.t2h import OrientedCalibration
+from t2h.methods.base import Batch, Context
+from t2h.methods.t2h import T2H
 
 
 class Toy(nn.Module):
@@ -27,7 +27,7 @@ class Toy(nn.Module):
         self.layers = nn.Sequential(nn.Linear(3 * 64, 256), nn.SiLU(), nn.Linear(256, 64))
 
     def forward(self, xt: Tensor, t: Tensor, class_labels: Tensor) -> Tensor:
-        """ε_θ(x_t, t, y)."""
+        """What the process says that it predicts, at (x_t, t, y)."""
         seen = torch.cat([xt.flatten(1), self.time(t), self.label(class_labels)], dim=1)
         return self.layers(seen).view_as(xt)
 
@@ -36,19 +36,20 @@ def main(steps: int = 300) -> list[float]:
     """Train; returns the losses."""
     table = load(DataConfig(data="digits", imbalance=0.05))
     images, labels = torch.as_tensor(table.images[:]), torch.as_tensor(table.labels)
-    schedule, generator = NoiseSchedule(), torch.Generator().manual_seed(0)
+    process, generator = NoiseSchedule(), torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     denoiser = Toy(table.num_classes)
-    target = OrientedCalibration(torch.as_tensor(table.class_counts), schedule, direction="t2h")
+    context = Context(torch.as_tensor(table.class_counts), process, null_label=table.num_classes)
+    aim = T2H(direction="t2h").aim(context)
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=2e-3)
     losses = []
     for _ in range(steps):
         rows = torch.randint(len(images), (128,), generator=generator)
         x0 = images[rows].float() / 127.5 - 1
-        batch = noise_batch(schedule, x0, labels[rows], generator, null_label=table.num_classes)
+        batch = Batch.noised(process, x0, labels[rows], generator, null_label=table.num_classes)
         with torch.no_grad():
-            aim = target(batch)
-        loss = (denoiser(batch.xt, batch.t, batch.label) - aim).square().mean()
+            target = process.target(x0, batch.eps, batch.t, aim(batch))
+        loss = (denoiser(batch.xt, batch.t, batch.label) - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

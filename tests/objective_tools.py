@@ -10,7 +10,8 @@ from torch import Tensor
 
 from t2h import NoiseSchedule
 from t2h.methods import MethodOptions, build_objective
-from t2h.methods.base import Context, NoisedBatch, Objective, noise_batch
+from t2h.methods.base import Batch, Context
+from t2h.methods.objective import Objective
 from t2h.network import UNetDenoiser, build_network, network_config
 
 SCHEDULE = NoiseSchedule()
@@ -33,14 +34,14 @@ def small_denoiser(seed: int = 0, conditional: bool = True) -> UNetDenoiser:
     return UNetDenoiser(unet.eval())
 
 
-def digits_batch(n: int = 16, seed: int = 0, dropout: float = 0.0, null_label: int | None = K) -> NoisedBatch:
+def digits_batch(n: int = 16, seed: int = 0, dropout: float = 0.0, null_label: int | None = K) -> Batch:
     """Real digits of the classes that COUNTS has images of."""
     data = load_digits()
     rows = [i for i in range(300) if data.target[i] != 9][seed : seed + n]
     x0 = torch.tensor(data.images[rows] / 8 - 1, dtype=torch.float32).unsqueeze(1)
     y = torch.tensor(data.target[rows], dtype=torch.int64)
     generator = torch.Generator().manual_seed(seed)
-    return noise_batch(SCHEDULE, x0, y, generator, null_label, label_dropout=dropout)
+    return Batch.noised(SCHEDULE, x0, y, generator, null_label, label_dropout=dropout)
 
 
 def objective(name: str, denoiser: UNetDenoiser | None = None, **options: object) -> Objective:

@@ -114,9 +114,9 @@ def test_the_network_is_told_and_zeros_tell_nothing():
     told = torch.randn(4, 9, generator=draws(2))
     with torch.no_grad():
         plain = denoiser(x, t, y)
-        with denoiser.told(torch.zeros(4, 9)):
+        with denoiser.conditioned_on(torch.zeros(4, 9)):
             assert torch.equal(denoiser(x, t, y), plain)
-        with denoiser.told(told):
+        with denoiser.conditioned_on(told):
             with_it = denoiser(x, t, y)
         assert torch.equal(denoiser(x, t, y), plain)
     assert ((with_it - plain).abs().flatten(1).amax(dim=1) > 1e-3).all()

@@ -180,7 +180,7 @@ def test_other_trainings() -> None:
     assert (plain.objective, plain.data.data, plain.data.imbalance) == ("ddpm", "cifar100", 1.0)
     assert (plain.learning.label_dropout, plain.learning.lr, plain.learning.seed) == (0.0, 1e-3, 7)
     prior = train_config(main_flags("--train --transfer_x0 --transfer_tr_tau --tr_tau=-1 --cut_time 700 --T 500"))
-    assert (prior.methods.t2h.beta, prior.methods.t2h.t_max, prior.schedule.num_timesteps) == (-1.0, 700, 500)
+    assert (prior.methods.t2h.beta, prior.methods.t2h.t_max, prior.process.num_timesteps) == (-1.0, 700, 500)
     assert not prior.network.conditional
     tiny = train_config(main_flags("--data_type imagenet200lt --num_class 200 --img_size 64 --imb_factor 0.1"))
     assert (tiny.data.data, tiny.data.imbalance, tiny.data.image_size) == ("tiny-imagenet-200", 0.1, 64)

@@ -69,11 +69,11 @@ def test_other_architectures(golden_full: Path, kind: str) -> None:
     if kind == "conditional_augm":
         with torch.no_grad():
             unet = augmented_unet(path)
-            with unet.told(given["augm"]):
+            with unet.conditioned_on(given["augm"]):
                 out = unet(given["x"], given["t"], given["y"])
             torch.testing.assert_close(out, given["out_augm"], rtol=0, atol=1e-5)
             torch.testing.assert_close(unet(given["x"], given["t"], given["y"]), given["out"], rtol=0, atol=1e-5)
-            with unet.told(torch.zeros_like(given["augm"])):
+            with unet.conditioned_on(torch.zeros_like(given["augm"])):
                 out = unet(given["x"], given["t"], given["y"])
             torch.testing.assert_close(out, given["out"], rtol=0, atol=1e-5)
     else:

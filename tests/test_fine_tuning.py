@@ -19,7 +19,6 @@ from t2h.official.convert import from_official
 from t2h.process import NoiseSchedule
 from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig, train
 from t2h.training.checkpoints import RunFolder
-from t2h.training.config import ScheduleConfig
 from t2h.training.plan import summary
 from t2h.training.setup import network_of, set_up
 from t2h.training.trainer import Trainer, make_accelerator
@@ -104,8 +103,8 @@ def test_an_official_checkpoint_has_numbers_for_names(golden_full: Path, tmp_pat
         (folder / f"c{k}").mkdir(parents=True)
         Image.new("RGB", (16, 16), color=k).save(folder / f"c{k}" / "0.png")
     given = config(DataConfig(data=str(folder), image_size=16), path, dropout=0.3)
-    schedule = dataclasses.replace(ScheduleConfig(), num_timesteps=from_official(path).scheduler.num_train_timesteps)
-    unet = network_of(dataclasses.replace(given, schedule=schedule), load(given.data)).unet
+    process = NoiseSchedule(from_official(path).scheduler.config["num_train_timesteps"])
+    unet = network_of(dataclasses.replace(given, process=process), load(given.data)).unet
     for name, weight in from_official(path).unet.state_dict().items():
         assert torch.equal(unet.state_dict()[name], weight), name
     assert unet.config["dropout"] == 0.3

@@ -114,7 +114,7 @@ def test_without_additions_the_merged_weights_are_the_network_s():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("t2h+stf", "t2h and stf do not combine: each brings its own target"),
+        ("t2h+stf", "t2h and stf do not combine: each brings its own aim"),
         ("cbdm+diffrop", "do not combine"),
         ("cbdm+cbdm", "twice"),
         ("cbmd", "did you mean 'cbdm'"),

@@ -8,9 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from objective_tools import CONTEXT, COUNTS, UNCONDITIONAL, K, digits_batch, gradients, objective, small_denoiser
+from objective_tools import (
+    CONTEXT,
+    COUNTS,
+    SCHEDULE,
+    UNCONDITIONAL,
+    K,
+    digits_batch,
+    gradients,
+    objective,
+    small_denoiser,
+)
 from t2h import UserError
-from t2h.methods.base import Prediction
 from t2h.methods.cbdm import CBDM, ClassBalancing, label_share
 
 
@@ -36,12 +45,12 @@ class Scripted(ClassBalancing):
 @pytest.mark.parametrize("dropout", [0.0, 0.5, 1.0])
 def test_the_term_is_the_loop(dropout):
     denoiser, batch = small_denoiser(), digits_batch(dropout=dropout)
-    regulariser = Scripted(COUNTS.double(), 1000, tau=0.7)
-    regulariser.other = torch.arange(len(batch.y)) % K
+    balancing = Scripted(COUNTS.double(), SCHEDULE, tau=0.7)
+    balancing.other = torch.arange(len(batch.y)) % K
     with torch.no_grad():
         eps = denoiser(batch.xt, batch.t, batch.label)
-        term = regulariser(denoiser, batch, Prediction(eps))
-        other = denoiser(batch.xt, batch.t, regulariser.other)
+        term = balancing(denoiser, batch, eps)
+        other = denoiser(batch.xt, batch.t, balancing.other)
     expected = loop(eps.double(), other.double(), batch.t, batch.dropped, tau=0.7)
     assert term.item() == pytest.approx(expected, rel=1e-5)
     assert (expected > 1e-3) == (dropout < 1)
@@ -50,7 +59,7 @@ def test_the_term_is_the_loop(dropout):
 def test_the_first_part_moves_the_true_label_and_the_second_the_other():
     eps, other = torch.randn(4, 1, 2, 2, requires_grad=True), torch.randn(4, 1, 2, 2, requires_grad=True)
     t = torch.full((4,), 500)
-    term = ClassBalancing(COUNTS.double(), 1000).term(eps, other, t).sum()
+    term = ClassBalancing(COUNTS.double(), SCHEDULE).equation(eps, other, t).sum()
     of_eps, of_other = torch.autograd.grad(term, (eps, other))
     difference = (eps - other).detach()
     torch.testing.assert_close(of_eps, 0.5 * 2 * difference)  # without sg it would be 5/4 of that
@@ -67,9 +76,9 @@ def test_both_passes_reach_the_network_and_dropped_labels_none():
 
 
 def drawn_shares(method: CBDM) -> torch.Tensor:
-    (regulariser,) = method.parts(CONTEXT).regularisers
+    balancing = method.term(CONTEXT)
     batches = [digits_batch(100, seed) for seed in range(20)]
-    return torch.bincount(torch.cat([regulariser.draw(b) for b in batches]), minlength=K) / 2000
+    return torch.bincount(torch.cat([balancing.draw(b) for b in batches]), minlength=K) / 2000
 
 
 def test_other_labels_follow_training_or_are_uniform():
@@ -79,10 +88,10 @@ def test_other_labels_follow_training_or_are_uniform():
 
 
 def test_the_draw_comes_from_the_generator_of_the_batch():
-    (regulariser,) = CBDM().parts(CONTEXT).regularisers
-    first = regulariser.draw(digits_batch(seed=3))
+    balancing = CBDM().term(CONTEXT)
+    first = balancing.draw(digits_batch(seed=3))
     torch.manual_seed(5)
-    assert torch.equal(regulariser.draw(digits_batch(seed=3)), first)
+    assert torch.equal(balancing.draw(digits_batch(seed=3)), first)
 
 
 def test_bad_options():
@@ -91,7 +100,7 @@ def test_bad_options():
     with pytest.raises(UserError, match="at least 0"):
         CBDM(tau=-1.0)
     with pytest.raises(UserError, match="conditional"):
-        CBDM().parts(UNCONDITIONAL)
+        CBDM().term(UNCONDITIONAL)
 
 
 @pytest.mark.parametrize("form", ["train", "finetune"])
@@ -103,11 +112,11 @@ def test_the_term_is_the_official_one(golden_full: Path, form):
     with np.load(golden_full / f"cbdm_{form}.npz") as file:
         official = {key: torch.from_numpy(file[key]) for key in file.files}
     t, noise = official["t"], official["noise"]
-    xt = CONTEXT.schedule.add_noise(official["x0"], noise, t)
-    regulariser = ClassBalancing(official["class_frequency"], 1000, tau=float(official["tau"]))
+    xt = CONTEXT.process.add_noise(official["x0"], noise, t)
+    balancing = ClassBalancing(official["class_frequency"], SCHEDULE, tau=float(official["tau"]))
     with torch.no_grad():
         eps = denoiser(xt, t, official["y"])
-        ours = regulariser.term(eps, denoiser(xt, t, official["y_bal"]), t)
+        ours = balancing.equation(eps, denoiser(xt, t, official["y_bal"]), t)
     torch.testing.assert_close((eps - noise).square(), official["loss"], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(ours, official["regulariser"], rtol=1e-3, atol=1e-5)
     assert official["regulariser"].abs().max() > 1e-3

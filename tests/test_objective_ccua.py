@@ -87,6 +87,6 @@ def test_no_stop_gradient_in_the_alignment():
 
 def test_bad_options():
     with pytest.raises(UserError, match="conditional"):
-        CCUA().parts(UNCONDITIONAL)
+        CCUA().term(UNCONDITIONAL)
     with pytest.raises(UserError, match="temperature"):
         CCUA(temperature=0.0)

@@ -12,8 +12,8 @@ from torch import nn
 
 from objective_tools import COUNTS, digits_batch, gradients, objective, small_denoiser
 from t2h import UserError
-from t2h.methods.base import Objective
 from t2h.methods.cm import CM, capacity_weights
+from t2h.methods.objective import Objective
 from t2h.network import UNetDenoiser
 
 
@@ -23,7 +23,7 @@ def with_experts(**options: object) -> tuple[Objective, UNetDenoiser]:
     cm = objective("cm", denoiser, cm=CM(**options))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for expert in cm.regularisers[0].experts:
+        for expert in cm.terms[0].experts:
             expert.b.copy_(0.2 * torch.randn(expert.b.shape, generator=generator))
     return cm, denoiser
 
@@ -47,7 +47,7 @@ def test_the_network_with_its_parts_is_the_merged_network():
             weight.copy_(merged)
         ours = denoiser(batch.xt, batch.t, batch.label)
         torch.testing.assert_close(plain(batch.xt, batch.t, batch.label), ours, rtol=1e-4, atol=1e-5)
-        with cm.regularisers[0].general_part():
+        with cm.terms[0].general_part():
             general = denoiser(batch.xt, batch.t, batch.label)
         untouched = small_denoiser()(batch.xt, batch.t, batch.label)
     torch.testing.assert_close(general, untouched, rtol=0, atol=0)
@@ -68,7 +68,7 @@ def test_ranks():
     for ratio in (0.1, 1.0):
         cm, denoiser = with_experts(rank_ratio=ratio)
         convolutions = [m for m in denoiser.unet.up_blocks.modules() if isinstance(m, nn.Conv2d)]
-        experts = cm.regularisers[0].experts
+        experts = cm.terms[0].experts
         assert len(experts) == len(convolutions) > 5
         for conv, expert in zip(convolutions, experts, strict=True):
             full = min(conv.out_channels, conv.in_channels * conv.kernel_size[0] ** 2)
@@ -90,11 +90,11 @@ def test_the_term_is_the_loop(dropout):
 
 def test_gradients_reach_general_and_expert_parts():
     cm, denoiser = with_experts()
-    expert, conv = cm.regularisers[0].experts[3], denoiser.unet.up_blocks[0].resnets[0].conv1
+    expert, conv = cm.terms[0].experts[3], denoiser.unet.up_blocks[0].resnets[0].conv1
     terms = cm(denoiser, digits_batch())
     assert all(g > 0 for g in gradients(terms["cm"], expert.a, expert.b, conv.weight, denoiser.unet.conv_in.weight))
     assert all(g > 0 for g in gradients(terms["mse"], expert.a, expert.b, conv.weight))
-    with cm.regularisers[0].general_part():
+    with cm.terms[0].general_part():
         general = denoiser(digits_batch().xt, digits_batch().t, digits_batch().y).sum()
     assert gradients(general, expert.a, expert.b) == [0.0, 0.0]
 
@@ -105,7 +105,7 @@ def test_no_stop_gradient():
     batch, conv = digits_batch(), denoiser.unet.up_blocks[0].resnets[0].conv1
     weights = capacity_weights(COUNTS, 1.0, 0.2).float()[batch.y].reshape(-1, 1, 1, 1)
     whole = denoiser(batch.xt, batch.t, batch.label)
-    with cm.regularisers[0].general_part():
+    with cm.terms[0].general_part():
         general = denoiser(batch.xt, batch.t, batch.label)
     by_hand = torch.autograd.grad((weights * (whole - general).square()).mean(), conv.weight)
     torch.testing.assert_close(torch.autograd.grad(cm(denoiser, batch)["cm"], conv.weight), by_hand)
@@ -134,7 +134,7 @@ def test_a_compiled_network_has_its_parts_and_can_do_without():
 
 def test_head_classes_leave_the_expert_part_and_tail_classes_enter_it():
     cm, denoiser = with_experts()
-    b = cm.regularisers[0].experts[3].b
+    b = cm.terms[0].experts[3].b
     for y, sign in ((0, 1), (8, -1)):
         batch = digits_batch()
         batch.y.fill_(y)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from objective_tools import K, digits_batch, gradients, objective, small_denoiser
+from objective_tools import SCHEDULE, K, digits_batch, gradients, objective, small_denoiser
 from t2h import UserError
 from t2h.methods.coral import CORAL, ContrastiveBottleneck, supcon
 
@@ -51,8 +51,8 @@ def test_the_strength_in_both_forms():
     losses = loop(z, batch.y, ~batch.dropped, 0.2)
     strength = [0.7 * math.exp((1 - t / 1000) / 0.4) for t in batch.t.tolist()]
     options = {"weight": 0.7, "decay": 0.4, "temperature": 0.2}
-    code = ContrastiveBottleneck(1000, CORAL(**options)).term(z, batch)
-    paper = ContrastiveBottleneck(1000, CORAL(**options, form="paper")).term(z, batch)
+    code = ContrastiveBottleneck(SCHEDULE, CORAL(**options)).equation(z, batch)
+    paper = ContrastiveBottleneck(SCHEDULE, CORAL(**options, form="paper")).equation(z, batch)
     assert code.item() == pytest.approx(sum(strength) / 14 * 0.2 * sum(losses) / 14, rel=1e-4)
     assert paper.item() == pytest.approx(sum(s * e for s, e in zip(strength, losses, strict=True)) / 14, rel=1e-4)
 
@@ -60,11 +60,11 @@ def test_the_strength_in_both_forms():
 def test_the_head_reads_the_pooled_bottleneck():
     denoiser, batch = small_denoiser(), digits_batch()
     coral = objective("coral", denoiser)
-    (regulariser,) = coral.regularisers
+    (term,) = coral.terms
     with torch.no_grad():
         eps, bottleneck = denoiser.with_bottleneck(batch.xt, batch.t, batch.label)
-        z = regulariser.head(bottleneck.flatten(2).mean(dim=2))
-        expected = regulariser.term(z / z.norm(dim=1, keepdim=True), batch)
+        z = term.head(bottleneck.flatten(2).mean(dim=2))
+        expected = term.equation(z / z.norm(dim=1, keepdim=True), batch)
         terms = coral(denoiser, batch)
     assert z.shape == (16, 128)
     torch.testing.assert_close(terms["coral"], expected)
@@ -75,7 +75,7 @@ def test_gradients_reach_head_and_bottleneck_but_not_the_up_path():
     denoiser = small_denoiser()
     coral = objective("coral", denoiser)
     weights = (
-        coral.regularisers[0].head.weight,
+        coral.terms[0].head.weight,
         denoiser.unet.conv_in.weight,
         denoiser.unet.mid_block.resnets[-1].conv2.weight,
         denoiser.unet.conv_out.weight,

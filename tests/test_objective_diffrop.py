@@ -17,8 +17,8 @@ from objective_tools import (
     small_denoiser,
 )
 from t2h import UserError
-from t2h.methods.base import Context, Prediction
-from t2h.methods.diffrop import DiffROP, OverlapPenalty, divergence_weight
+from t2h.methods.base import Context
+from t2h.methods.diffrop import DiffROP, OverlapPenalty
 
 
 class Scripted(OverlapPenalty):
@@ -43,12 +43,12 @@ def kl_per_dimension(t: int, difference: torch.Tensor) -> float:
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_the_term_is_the_loop(dropout):
     denoiser, batch = small_denoiser(), digits_batch(dropout=dropout)
-    regulariser = Scripted(CONTEXT.class_frequency, SCHEDULE, strength=0.3, margin=0.004)
-    regulariser.other = (batch.y + 1) % (K - 1)
+    penalty = Scripted(CONTEXT.class_frequency, SCHEDULE, strength=0.3, margin=0.004)
+    penalty.other = (batch.y + 1) % (K - 1)
     with torch.no_grad():
         eps = denoiser(batch.xt, batch.t, batch.label)
-        term = regulariser(denoiser, batch, Prediction(eps))
-        difference = eps - denoiser(batch.xt, batch.t, regulariser.other)
+        term = penalty(denoiser, batch, eps)
+        difference = eps - denoiser(batch.xt, batch.t, penalty.other)
     hinges = [max(0.0, 0.004 - kl_per_dimension(int(t), d)) for t, d in zip(batch.t, difference, strict=True)]
     hinges = [0.0 if dropped else hinge for dropped, hinge in zip(batch.dropped, hinges, strict=True)]
     assert term.item() == pytest.approx(0.3 * sum(hinges) / len(hinges), rel=1e-3)
@@ -57,15 +57,15 @@ def test_the_term_is_the_loop(dropout):
 
 
 def test_the_weight_over_time():
-    weight = divergence_weight(SCHEDULE)
+    weight = SCHEDULE.step_divergence(torch.arange(1000))
     assert weight[0].item() == pytest.approx(0.5, rel=1e-3)
     assert weight[-1].item() == pytest.approx(0.01, rel=0.03)
 
 
 def test_the_other_class_is_another_one_by_frequency():
-    (regulariser,) = DiffROP().parts(CONTEXT).regularisers
+    penalty = DiffROP().term(CONTEXT)
     batches = [digits_batch(100, seed) for seed in range(20)]
-    y, other = torch.cat([b.y for b in batches]), torch.cat([regulariser.draw(b) for b in batches])
+    y, other = torch.cat([b.y for b in batches]), torch.cat([penalty.draw(b) for b in batches])
     assert torch.all(y != other)
     expected = torch.stack([COUNTS * (torch.arange(K) != c) / COUNTS[torch.arange(K) != c].sum() for c in y.tolist()])
     assert (torch.bincount(other, minlength=K) / len(other) - expected.mean(dim=0)).abs().max() < 0.04
@@ -81,13 +81,13 @@ def test_gradients_push_both_sides_inside_the_margin_only():
     penalty.other = (batch.y + 1) % (K - 1)
     eps = denoiser(batch.xt, batch.t, batch.y).detach().requires_grad_()
     embedding = denoiser.unet.class_embedding.weight
-    assert all(g > 0 for g in gradients(penalty(denoiser, batch, Prediction(eps)), eps, embedding))
+    assert all(g > 0 for g in gradients(penalty(denoiser, batch, eps), eps, embedding))
 
 
 def test_bad_options():
     with pytest.raises(UserError, match="conditional"):
-        DiffROP().parts(UNCONDITIONAL)
+        DiffROP().term(UNCONDITIONAL)
     with pytest.raises(UserError, match="at least two"):
-        DiffROP().parts(Context(torch.tensor([5, 0]), SCHEDULE, 2))
+        DiffROP().term(Context(torch.tensor([5, 0]), SCHEDULE, 2))
     with pytest.raises(UserError, match="margin"):
         DiffROP(margin=0.0)

@@ -12,7 +12,7 @@ from t2h.methods.reweighting import Reweighting, class_weights
 
 @pytest.mark.parametrize("method", [Reweighting(), Reweighting("effective", 0.99), Reweighting("effective", 0.0)])
 def test_weights_are_the_loop(method):
-    ours = method.parts(CONTEXT).class_weight
+    ours = method.class_weight(CONTEXT)
     counts = COUNTS.tolist()
     raw = [
         0.0 if n == 0 else 1 / n if method.rule == "inverse" else (1 - method.beta) / (1 - method.beta**n)
@@ -30,7 +30,7 @@ def test_limits():
 
 def test_the_error_of_each_sample_is_weighed():
     denoiser, batch = small_denoiser(), digits_batch(dropout=0.3)
-    weight = Reweighting().parts(CONTEXT).class_weight
+    weight = Reweighting().class_weight(CONTEXT)
     with torch.no_grad():
         terms = objective("cbdm+reweighting")(denoiser, batch)
         error = (denoiser(batch.xt, batch.t, batch.label) - batch.eps).square()

@@ -10,7 +10,12 @@ import torch
 from objective_tools import CONTEXT, SCHEDULE, digits_batch
 from t2h.methods.stf import STF
 
-TARGET = STF().parts(CONTEXT).target
+AIM = STF().aim(CONTEXT)
+
+
+def taught(batch) -> torch.Tensor:
+    """What a network that predicts noise is taught."""
+    return SCHEDULE.target(batch.x0, batch.eps, batch.t, AIM(batch))
 
 
 def loop(batch) -> np.ndarray:
@@ -28,7 +33,7 @@ def loop(batch) -> np.ndarray:
 
 def test_the_target_is_the_loop():
     batch = digits_batch(12)
-    ours = TARGET(batch)
+    ours = taught(batch)
     np.testing.assert_allclose(ours, loop(batch), atol=2e-3)
     assert (ours - batch.eps).abs().max() > 0.01
 
@@ -37,18 +42,18 @@ def test_more_references_than_the_batch():
     batch, others = digits_batch(6), digits_batch(20, seed=50)
     x0, y = torch.cat([others.x0, batch.x0]), torch.cat([others.y, batch.y])
     wider = batch.with_references(x0, y, offset=20)
-    np.testing.assert_allclose(TARGET(wider), loop(wider), atol=2e-3)
+    np.testing.assert_allclose(taught(wider), loop(wider), atol=2e-3)
 
 
 def test_at_little_noise_the_target_is_the_noise():
     batch = digits_batch(8)
     batch.t.fill_(0)
-    torch.testing.assert_close(TARGET(batch), batch.eps)
+    torch.testing.assert_close(taught(batch), batch.eps)
 
 
 def test_where_many_references_fit_the_aims_vary_less():
     batch = digits_batch(64)
     t = torch.full_like(batch.t, 900)
     batch = replace(batch, t=t, xt=SCHEDULE.add_noise(batch.x0, batch.eps, t))
-    aimed = SCHEDULE.x0_from_eps(batch.xt, TARGET(batch), t)
+    aimed = SCHEDULE.x0_from_output(taught(batch), batch.xt, t)
     assert aimed.var(dim=0).mean() < 0.5 * batch.x0.var(dim=0).mean()

@@ -53,8 +53,8 @@ def test_x0_and_eps_lead_back(schedule: NoiseSchedule, t: torch.Tensor, dtype: t
     x0, eps = images(6, 0, dtype), images(6, 1, dtype)
     xt = schedule.add_noise(x0, eps, t)
     assert xt.dtype == dtype
-    torch.testing.assert_close(schedule.x0_from_eps(xt, eps, t), x0, rtol=0, atol=tolerance)
-    torch.testing.assert_close(schedule.eps_from_x0(xt, x0, t), eps, rtol=0, atol=tolerance)
+    torch.testing.assert_close(schedule.x0_from_output(eps, xt, t), x0, rtol=0, atol=tolerance)
+    torch.testing.assert_close(schedule.output_from_x0(x0, xt, t), eps, rtol=0, atol=tolerance)
 
 
 def test_half_precision_images_keep_their_type(schedule: NoiseSchedule, t: torch.Tensor) -> None:
@@ -90,7 +90,7 @@ def test_official_ddim_steps(schedule: NoiseSchedule) -> None:
     torch.testing.assert_close(last, x, rtol=0, atol=1e-6)
     # a step before it follows the closed form of Song et al. 2021, equation 12 with η = 0
     t, before = torch.tensor([500, 500]), torch.tensor([490, 490])
-    x0 = schedule.x0_from_eps(x, eps, t)
+    x0 = schedule.x0_from_output(eps, x, t)
     expected = schedule.add_noise(x0, eps, before)
     torch.testing.assert_close(scheduler.step(eps, 500, x).prev_sample, expected, rtol=0, atol=2e-5)
 

@@ -30,6 +30,7 @@ from t2h.training.plan import plan
 from t2h.training.presets import PRESETS, preset
 from t2h.training.trainer import Trainer, make_accelerator
 
+COUNTED = "aim.counter.counted"
 LEARNING = LearningConfig(steps=6, batch_size=8, warmup_steps=3, ema_decay=0.9, seed=1)
 MACHINE = MachineConfig(device="cpu", log_every=2, save_every=0, grid_every=None)
 TINY = TrainConfig(
@@ -66,7 +67,7 @@ def same_weights(a: RunFolder, b: RunFolder) -> bool:
     one, two = a.load(), b.load()
     return all(
         torch.equal(value, two[part][name]) for part in ("unet", "ema") for name, value in one[part].items()
-    ) and torch.equal(one["objective"]["target.counted"], two["objective"]["target.counted"])
+    ) and torch.equal(one["objective"][COUNTED], two["objective"][COUNTED])
 
 
 @pytest.fixture(scope="module")

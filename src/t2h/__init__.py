@@ -9,16 +9,21 @@ from t2h.errors import UserError
 from t2h.version import __version__
 
 if TYPE_CHECKING:
+    from t2h.methods.posterior import reference_posterior
     from t2h.pipeline import T2HPipeline
     from t2h.process import NoiseSchedule
 
-__all__ = ["NoiseSchedule", "T2HPipeline", "UserError", "__version__"]
+__all__ = ["NoiseSchedule", "T2HPipeline", "UserError", "__version__", "reference_posterior"]
 
-_HOMES = {"NoiseSchedule": "t2h.process", "T2HPipeline": "t2h.pipeline"}
+_HOMES = {
+    "NoiseSchedule": "t2h.process",
+    "T2HPipeline": "t2h.pipeline",
+    "reference_posterior": "t2h.methods.posterior",
+}
 
 
 def __getattr__(name: str) -> object:
-    """What takes seconds to import, for torch and diffusers, comes when it is asked for: `t2h --help` need not wait."""
+    """Import what needs torch and diffusers at its first use: they take seconds, and `t2h --help` needs neither."""
     if name not in _HOMES:
         raise AttributeError(f"module 't2h' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -2,7 +2,7 @@
 
 The `cifar` preset is the U-Net of pytorch-ddpm that every long-tailed paper uses; with 10 classes it has 35,751,939
 parameters and computes what the official network computes (`t2h.official.convert`). "No label" is row K of the class
-embedding: zero for ever.
+embedding, which stays zero.
 
 A trap: the time and label embedding is added before a GroupNorm. With as many groups as channels that norm subtracts it
 again, and the network is blind to t and y. The small presets therefore have at least 4 channels in a group.
@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from t2h.errors import UserError, unknown_name
+from t2h.process import Images, Times
 
 
 def unet_architecture(
@@ -129,7 +130,7 @@ def build_network(config: dict[str, Any], seed: int = 0) -> UNet2DModel:
 
 
 def augmentation_embedding(unet: UNet2DModel, parameters: int, seed: int = 0) -> nn.Linear:
-    """A fresh embedding for what is told of an augmentation, as `UNetDenoiser` takes it; Xavier uniform."""
+    """A fresh embedding of an augmentation's parameters, as `UNetDenoiser` takes it; Xavier uniform."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         linear = nn.Linear(parameters, unet.time_embedding.linear_2.out_features, bias=False)
@@ -153,53 +154,60 @@ def null_label(unet: UNet2DModel) -> int | None:
 
 
 class UNetDenoiser(nn.Module):
-    """A `UNet2DModel` as objectives call it: `denoiser(xt, t, class_labels) -> eps`.
+    """A `UNet2DModel` as methods call it: `denoiser(xt, t, class_labels) -> output`.
 
     Args:
         unet: the network.
-        augmentation: the embedding of what the network is told of an augmentation (`t2h.data.augment`): linear and
-            without bias, from these numbers to the size of the time embedding, to which it is added. Zeros are the same
-            as not being told, so the network is sampled without it.
+        augmentation: the embedding of an augmentation's parameters (`t2h.data.augment`): linear and without bias, added
+            to the time embedding. Zeros add nothing: the network is sampled without it.
     """
 
     def __init__(self, unet: UNet2DModel, augmentation: nn.Linear | None = None) -> None:
         super().__init__()
         self.unet = unet
         self.augmentation = augmentation
-        self._told: Tensor | None = None
+        self._parameters_of_augmentation: Tensor | None = None
+        self._keeps_bottleneck = False
+        self._bottleneck: Tensor | None = None
+        # Hooks are registered once: a compiled network does not see hooks that come and go.
+        unet.mid_block.register_forward_hook(self._after_middle)
         if augmentation is not None:
-            unet.time_embedding.register_forward_hook(self._tell)
+            unet.time_embedding.register_forward_hook(self._after_time_embedding)
 
-    def _tell(self, _module: nn.Module, _inputs: tuple[Tensor, ...], embedding: Tensor) -> Tensor:
-        return embedding if self._told is None else embedding + self.augmentation(self._told)  # type: ignore[misc]
+    def _after_middle(self, _module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if self._keeps_bottleneck:
+            self._bottleneck = output
+
+    def _after_time_embedding(self, _module: nn.Module, _inputs: tuple[Tensor, ...], embedding: Tensor) -> Tensor:
+        parameters = self._parameters_of_augmentation
+        return embedding if parameters is None else embedding + self.augmentation(parameters)  # type: ignore[misc]
 
     @contextmanager
-    def told(self, augmentation: Float[Tensor, "b p"] | None) -> Iterator[None]:
-        """Inside, every pass is told this of its images, row by row; None tells nothing."""
-        self._told = augmentation
+    def conditioned_on(self, augmentation: Float[Tensor, "b p"] | None) -> Iterator[None]:
+        """Inside, every pass sees these parameters of its images' augmentation, row by row; None adds nothing."""
+        self._parameters_of_augmentation = augmentation
         try:
             yield
         finally:
-            self._told = None
+            self._parameters_of_augmentation = None
 
     @property
     def bottleneck_channels(self) -> int:
         """The number of channels after the middle block."""
         return self.unet.config["block_out_channels"][-1]
 
-    def forward(
-        self, xt: Float[Tensor, "b c h w"], t: Int[Tensor, " b"], class_labels: Int[Tensor, " b"] | None
-    ) -> Float[Tensor, "b c h w"]:
-        """ε_θ(x_t, t, y)."""
+    def forward(self, xt: Images, t: Times, class_labels: Int[Tensor, " b"] | None) -> Images:
+        """What the network predicts at (x_t, t, y); label K means "no label", and None an unconditional network."""
         return self.unet(xt, t, class_labels, return_dict=False)[0]
 
     def with_bottleneck(
-        self, xt: Float[Tensor, "b c h w"], t: Int[Tensor, " b"], class_labels: Int[Tensor, " b"] | None
-    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b k i j"]]:
-        """ε_θ and the activations after the middle block, with gradient."""
-        seen: list[Tensor] = []
-        hook = self.unet.mid_block.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+        self, xt: Images, t: Times, class_labels: Int[Tensor, " b"] | None
+    ) -> tuple[Images, Float[Tensor, "b k i j"]]:
+        """The output, and the activations after the middle block, with gradient."""
+        self._keeps_bottleneck = True
         try:
-            return self(xt, t, class_labels), seen[0]
+            output, bottleneck = self(xt, t, class_labels), self._bottleneck
         finally:
-            hook.remove()
+            self._keeps_bottleneck, self._bottleneck = False, None
+        assert bottleneck is not None
+        return output, bottleneck

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from t2h.errors import UserError, unknown_name
 from t2h.network import null_label
+from t2h.process import Process
 
 Label = int | np.integer | str
 Labels = Label | Sequence[Label] | Tensor | np.ndarray | None
@@ -26,7 +27,8 @@ class T2HPipeline(DiffusionPipeline):
     """Draws images of chosen classes, with classifier-free guidance.
 
     Args:
-        unet: predicts ε; its class embedding has K+1 rows, the last one the null label, or it has none (unconditional).
+        unet: predicts what the scheduler's `prediction_type` says; its class embedding has K+1 rows, the last one the
+            null label, or it has none (unconditional).
         scheduler: any diffusers scheduler; the official DDIM and DDPM come from `NoiseSchedule`.
         class_names: the names of the classes in the training data; None numbers them.
         class_counts: how many training images each class had.
@@ -124,7 +126,8 @@ class T2HPipeline(DiffusionPipeline):
 
         Args:
             class_labels: class ids or names, one per image. None draws ``batch_size`` images without label.
-            guidance_scale: 1 + w of ε_c + w (ε_c - ε_∅). 1 is no guidance (one network pass per step instead of two).
+            guidance_scale: 1 + w of f_c + w (f_c - f_∅), f being the network's output. 1 is no guidance (one network
+                pass per step instead of two).
             num_inference_steps: how many denoising steps.
             generator: one generator, from which one seed per image is drawn, so that image i is the same whatever the
                 batch it is drawn in; or a list with one generator per image.
@@ -133,8 +136,8 @@ class T2HPipeline(DiffusionPipeline):
             return_dict: False returns a plain tuple.
             batch_size: how many images to draw where ``class_labels`` is None.
             eta: η of DDIM; other schedulers ignore it.
-            clip_sample: at every step, clip the x_0 that ε implies to [-1, 1], whatever the scheduler. The papers'
-                samplers do not; it saves samples of a short training, whose first steps leave the range of images.
+            clip_sample: at every step, clip the x_0 that the output implies to [-1, 1], whatever the scheduler. The
+                papers' samplers do not; it saves samples of a short training, whose first steps leave that range.
 
         Returns:
             An `ImagePipelineOutput` with `.images`.
@@ -156,27 +159,29 @@ class T2HPipeline(DiffusionPipeline):
         xt = xt * self.scheduler.init_noise_sigma
         accepted = inspect.signature(self.scheduler.step).parameters
         extra = {name: value for name, value in (("generator", generators), ("eta", eta)) if name in accepted}
-        sigma = _noise_levels(self.scheduler) if clip_sample else None
+        process = Process.of(self.scheduler) if clip_sample else None
         for t in self.progress_bar(self.scheduler.timesteps):
             model_input = self.scheduler.scale_model_input(xt, t)
-            eps = self._guided(model_input, t.expand(count).to(device), label, null, guidance_scale)
-            if sigma is not None:
-                eps = _clipped(eps, model_input, sigma(float(t)))
-            xt = self.scheduler.step(eps, t, xt, **extra).prev_sample
+            times = t.expand(count).to(device)
+            output = self._guided(model_input, times, label, null, guidance_scale)
+            if process is not None:
+                x0 = process.x0_from_output(output, model_input, times).clamp(-1, 1)
+                output = process.output_from_x0(x0, model_input, times)
+            xt = self.scheduler.step(output, t, xt, **extra).prev_sample
 
         images = (xt.float() / 2 + 0.5).clamp(0, 1)
         self.maybe_free_model_hooks()
-        output: Any = images
+        drawn: Any = images
         if output_type != "pt":
-            output = images.cpu().permute(0, 2, 3, 1).numpy()
+            drawn = images.cpu().permute(0, 2, 3, 1).numpy()
             if output_type == "pil":
-                output = self.numpy_to_pil(output)
-        return ImagePipelineOutput(images=output) if return_dict else (output,)
+                drawn = self.numpy_to_pil(drawn)
+        return ImagePipelineOutput(images=drawn) if return_dict else (drawn,)
 
     def _guided(
         self, xt: Tensor, t: Tensor, label: Tensor | None, null: Tensor | None, guidance_scale: float
     ) -> Tensor:
-        """ε_∅ + guidance_scale (ε_c - ε_∅), both from one pass."""
+        """f_∅ + guidance_scale (f_c - f_∅), both from one pass."""
         if label is None or null is None or guidance_scale == 1:
             return self.unet(xt, t, null if label is None else label, return_dict=False)[0].to(xt.dtype)
         both = self.unet(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([label, null]), return_dict=False)[0]
@@ -202,19 +207,6 @@ class T2HPipeline(DiffusionPipeline):
             card.write_text(model_card(self), encoding="utf-8")
 
 
-def _noise_levels(scheduler: SchedulerMixin) -> Callable[[float], float]:
-    """σ at any timestep of a scheduler, between whole ones as the σ-schedulers of diffusers interpolate it."""
-    alpha_bar = np.asarray(scheduler.alphas_cumprod, dtype=np.float64)
-    table = np.sqrt(1 / alpha_bar - 1)
-    return lambda t: float(np.interp(t, np.arange(len(table)), table))
-
-
-def _clipped(eps: Float[Tensor, "b c h w"], xt: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b c h w"]:
-    """The ε that leads from x_t to the x_0 that ``eps`` implies, clipped to [-1, 1]."""
-    noisy = xt * (1 + sigma**2) ** 0.5  # x_t/√ᾱ_t
-    return (noisy - (noisy - sigma * eps).clamp(-1, 1)) / sigma
-
-
 def _one_per_image(generator: Generators, count: int) -> list[torch.Generator]:
     if isinstance(generator, torch.Generator) or generator is None:
         source = generator or torch.Generator().manual_seed(torch.seed())
@@ -235,6 +227,7 @@ def model_card(pipeline: T2HPipeline) -> str:
         "Images": f"{height}×{width}, {'grey' if channels == 1 else 'RGB'}",
         "Classes": pipeline.num_classes if pipeline.num_classes is not None else "none (unconditional)",
         "Parameters": f"{parameters:,}",
+        "Prediction": pipeline.scheduler.config.get("prediction_type", "epsilon"),
         "Images seen in training": f"{config['images_seen']:,}",
         "Guidance in the paper": f"w = {config['w']:g}, that is guidance_scale = {1 + config['w']:g}",
         **config["training"],

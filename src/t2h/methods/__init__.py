@@ -9,14 +9,15 @@ import torch
 from torch import nn
 
 from t2h.errors import UserError, unknown_name
-from t2h.methods.base import Context, Method, NoiseRegression, Objective
+from t2h.methods.base import Context, Method
 from t2h.methods.cbdm import CBDM
 from t2h.methods.ccua import CCUA
 from t2h.methods.cm import CM
 from t2h.methods.coral import CORAL
-from t2h.methods.ddpm import DDPM, Noise
+from t2h.methods.ddpm import DDPM
 from t2h.methods.diffrop import DiffROP
-from t2h.methods.external import installed, make_methods
+from t2h.methods.external import make_methods
+from t2h.methods.objective import Objective
 from t2h.methods.reweighting import Reweighting
 from t2h.methods.stf import STF
 from t2h.methods.t2h import T2H
@@ -51,10 +52,10 @@ def build_objective(
     """The objective of a method, or of several joined by "+" ("t2h+cbdm").
 
     Args:
-        name: names of methods, joined by "+": of this package, of others (the entry point group `t2h.methods`),
-            `module:Class` or `file.py:Class`. At most one may bring a target; without one it is the plain noise.
+        name: names of methods, joined by "+": of this package, `module:Class` or `file.py:Class`. At most one may bring
+            an aim, and one a class weight.
         options: the options of all methods.
-        context: class counts, schedule and null label of the training.
+        context: class counts, process and null label of the training.
         denoiser: the network to train, which the objective is attached to. Left out, whoever trains calls
             `Objective.attach(denoiser)` before making the optimiser.
 
@@ -62,21 +63,19 @@ def build_objective(
         UserError: for an unknown method, or methods that do not combine.
     """
     methods = _methods(name, options)
-    parts = {n: method.parts(context) for n, method in methods.items()}
-    targets = [n for n in methods if n != "ddpm" and parts[n].target is not None]
-    weights = [n for n in methods if parts[n].class_weight is not None]
-    for what, who in (("target", targets), ("class weight", weights)):
-        if len(who) > 1:
-            raise UserError(f"{' and '.join(who)} do not combine: each brings its own {what}; keep one of them.")
+    aims = {n: aim for n, method in methods.items() if (aim := method.aim(context)) is not None}
+    weights = {n: w for n, method in methods.items() if (w := method.class_weight(context)) is not None}
+    for what, brought in (("aim", aims), ("class weight", weights)):
+        if len(brought) > 1:
+            raise UserError(f"{' and '.join(brought)} do not combine: each brings its own {what}; keep one of them.")
     if {"cbdm", "diffrop"} <= set(methods):
-        raise UserError("cbdm and diffrop do not combine: one pulls predictions together that the other pushes apart.")
-    regularisers = [regulariser for part in parts.values() for regulariser in part.regularisers]
-    terms = [regulariser.name for regulariser in regularisers]
-    if len({*terms, "mse", "loss"}) < len(terms) + 2:
-        raise UserError(f"the terms {', '.join(terms)} of {name!r} need names that differ, also from mse and loss.")
-    target = parts[targets[0]].target if targets else None
-    weight = parts[weights[0]].class_weight if weights else None
-    objective = NoiseRegression(target or Noise(), regularisers, weight)
+        raise UserError("cbdm and diffrop do not combine: one pulls outputs together that the other pushes apart.")
+    terms = [term for method in methods.values() if (term := method.term(context)) is not None]
+    names = [term.name for term in terms]
+    if len({*names, "mse", "loss"}) < len(names) + 2:
+        raise UserError(f"the terms {', '.join(names)} of {name!r} need names that differ, also from mse and loss.")
+    aim, weight = next(iter(aims.values()), None), next(iter(weights.values()), None)
+    objective = Objective(context.process, aim, terms, weight)
     if denoiser is not None:
         objective.attach(denoiser)
     return objective
@@ -117,7 +116,7 @@ def _methods(name: str, options: MethodOptions) -> dict[str, Method]:
         raise UserError(f"objective {name!r} names a method twice; name each once.")
     outside = [n for n in names if n not in METHODS]
     for n in outside:
-        if ":" not in n and n not in installed():
-            raise unknown_name("objective", n, (*METHODS, *installed(), "module:Class"))
+        if ":" not in n:
+            raise unknown_name("objective", n, (*METHODS, "module:Class", "file.py:Class"))
     external = make_methods(outside, options.method_option)
     return {n: external[n] if n in external else getattr(options, n) for n in names}

@@ -1,8 +1,8 @@
 """CBDM, class balancing: Qin et al., "Class-Balancing Diffusion Models", CVPR 2023.
 
-With y' drawn once per sample and sg = stop-gradient, the loss gains
+With f the network's output (in the paper ε), y' drawn once per sample and sg = stop-gradient, the loss gains
 
-    τ (t/T) ( ‖ε_θ(x_t, y) - sg ε_θ(x_t, y')‖² + ¼ ‖sg ε_θ(x_t, y) - ε_θ(x_t, y')‖² )
+    τ (t/T) ( ‖f(x_t, y) - sg f(x_t, y')‖² + ¼ ‖sg f(x_t, y) - f(x_t, y')‖² )
 
 where the label is kept; a sample whose label is dropped gets nothing.
 
@@ -23,18 +23,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from t2h.errors import UserError, unknown_name
-from t2h.methods.base import Context, Denoiser, NoisedBatch, Parts, Prediction, Regulariser
+from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term
+from t2h.process import Images, Process, Times
 
 OtherLabels = Literal["training", "uniform"]
 COMMITMENT = 0.25
 
 
-class ClassBalancing(Regulariser):
-    """Predictions under the true and another label come nearer, the more the noisier the image.
+class ClassBalancing(Term):
+    """Outputs under the true and another label come nearer, the more the noisier the image.
 
     Args:
         label_share: how often each class is drawn as y', (K,); need not sum to 1.
-        num_timesteps: T.
+        process: gives t/T.
         tau: τ.
     """
 
@@ -42,28 +43,25 @@ class ClassBalancing(Regulariser):
     passes = 1
     label_share: Tensor
 
-    def __init__(self, label_share: Float[Tensor, " k"], num_timesteps: int, tau: float = 1.0) -> None:
+    def __init__(self, label_share: Float[Tensor, " k"], process: Process, tau: float = 1.0) -> None:
         super().__init__()
         self.register_buffer("label_share", label_share.float(), persistent=False)
-        self.num_timesteps, self.tau = num_timesteps, tau
+        self.process, self.tau = process, tau
 
-    def draw(self, batch: NoisedBatch) -> Int[Tensor, " b"]:
+    def draw(self, batch: Batch) -> Int[Tensor, " b"]:
         """y', one for each sample."""
         return torch.multinomial(self.label_share, len(batch.y), replacement=True, generator=batch.generator)
 
-    def term(
-        self, eps: Float[Tensor, "b c h w"], other: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]
-    ) -> Float[Tensor, "b c h w"]:
-        """The equation, for every element: eps = ε_θ(x_t, y), other = ε_θ(x_t, y')."""
-        pull = (eps - other.detach()).square()
-        commitment = (eps.detach() - other).square()
-        return self.tau * (t / self.num_timesteps).reshape(-1, 1, 1, 1) * (pull + COMMITMENT * commitment)
+    def equation(self, output: Images, other: Images, t: Times) -> Images:
+        """The term, for every element: output = f(x_t, y), other = f(x_t, y')."""
+        pull = (output - other.detach()).square()
+        commitment = (output.detach() - other).square()
+        return self.tau * self.process.time_share(t).reshape(-1, 1, 1, 1) * (pull + COMMITMENT * commitment)
 
-    def forward(self, denoiser: Denoiser, batch: NoisedBatch, prediction: Prediction) -> Float[Tensor, ""]:
-        """The mean of the term over the batch."""
+    def forward(self, denoiser: Denoiser, batch: Batch, output: Images, bottleneck: Tensor | None = None) -> Loss:
         other = denoiser(batch.xt, batch.t, self.draw(batch))
         kept = (~batch.dropped).reshape(-1, 1, 1, 1)
-        return (kept * self.term(prediction.eps.float(), other.float(), batch.t)).mean()
+        return (kept * self.equation(output.float(), other.float(), batch.t)).mean()
 
 
 def label_share(labels: str, context: Context) -> Float[Tensor, " k"]:
@@ -79,8 +77,8 @@ def label_share(labels: str, context: Context) -> Float[Tensor, " k"]:
 
 
 @dataclass(frozen=True)
-class CBDM:
-    """Class balancing (Qin et al., CVPR 2023): predictions under the true and under another label agree."""
+class CBDM(Method):
+    """Class balancing (Qin et al., CVPR 2023): outputs under the true and under another label agree."""
 
     tau: float = 1.0
     """Strength, with t/T (the paper's 0.001 with the raw t)."""
@@ -91,8 +89,6 @@ class CBDM:
         if self.tau < 0:
             raise UserError(f"cbdm.tau is {self.tau}; it must be at least 0.")
 
-    def parts(self, context: Context) -> Parts:
-        """Its regulariser."""
+    def term(self, context: Context) -> Term:
         context.labels_for("cbdm")
-        share = label_share(self.labels, context)
-        return Parts(regularisers=(ClassBalancing(share, context.schedule.num_timesteps, self.tau),))
+        return ClassBalancing(label_share(self.labels, context), context.process, self.tau)

@@ -3,9 +3,10 @@ Manipulation", ICLR 2026.
 
 A part of the network's capacity is reserved for rare classes. The weights of the convolutions on the up path become
 W = W_g + BA, a general part and a low-rank expert part; the network that is trained and sampled is the whole. With
-ε_{g+e} its prediction, ε_g that of the general part alone, N_y the number of training images of class y, of C classes:
+f_{g+e} its output (in the paper ε), f_g that of the general part alone, N_y the number of training images of class y,
+of C classes:
 
-    D = ‖ε_{g+e} - ε_g‖²
+    D = ‖f_{g+e} - f_g‖²
     + λ (w_con ω_con^y D - w_div ω_div^y D),   ω_con^y = C N_y/Σ N,   ω_div^y = C/(N_y Σ 1/N)
 
 so frequent classes do without the expert part and rare ones use it. Empty classes do not enter Σ 1/N, nor C.
@@ -15,7 +16,7 @@ The released recipe has w_con = 1, w_div = 0.2, and switches T2H on; here that i
 *Ours*, where we know no better: λ = 1; ‖·‖² is the mean over the elements; the rank is the ratio (0.1) of
 min(out, in · k · k), at least 1; all convolutions of the up path have a part; B begins as zero and A as a fresh layer;
 samples without label keep the weight of their true class; the moving average follows the merged weights W_g + BA. Both
-predictions get gradients, as the equation stands; its second term has no lower bound, so watch `cm` in the metrics when
+outputs get gradients, as the equation stands; its second term has no lower bound, so watch `cm` in the metrics when
 raising w_div.
 
 Cost: two network passes instead of one in training, both with gradient. Merged for sampling: no cost there.
@@ -33,7 +34,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2h.errors import UserError
-from t2h.methods.base import Context, Denoiser, NoisedBatch, Parts, Prediction, Regulariser
+from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term
+from t2h.process import Images
 
 
 class LowRank(nn.Module):
@@ -61,7 +63,7 @@ class LowRank(nn.Module):
         return torch.einsum("or,rihw->oihw", self.b[:, :, 0, 0], self.a)
 
 
-class CapacityManipulation(Regulariser):
+class CapacityManipulation(Term):
     """The expert parts, and the term that fills them with rare classes.
 
     Args:
@@ -113,13 +115,12 @@ class CapacityManipulation(Regulariser):
         finally:
             self.enabled = True
 
-    def forward(self, denoiser: Denoiser, batch: NoisedBatch, prediction: Prediction) -> Float[Tensor, ""]:
-        """The mean of the weighted D over the batch."""
+    def forward(self, denoiser: Denoiser, batch: Batch, output: Images, bottleneck: Tensor | None = None) -> Loss:
         if not self.experts:
             raise RuntimeError("cm must see the network before training: call Objective.attach(denoiser).")
         with self.general_part():
             general = denoiser(batch.xt, batch.t, batch.label)
-        distance = (prediction.eps.float() - general.float()).square().flatten(1).mean(dim=1)
+        distance = (output.float() - general.float()).square().flatten(1).mean(dim=1)
         return (self.class_weight[batch.y] * distance).mean()
 
     def added(self) -> dict[Tensor, Tensor]:
@@ -139,7 +140,7 @@ def capacity_weights(class_counts: Int[Tensor, " k"], w_con: float, w_div: float
 
 
 @dataclass(frozen=True)
-class CM:
+class CM(Method):
     """Capacity manipulation (Hong et al., ICLR 2026): low-rank parts of the up path are reserved for rare classes."""
 
     strength: float = 1.0
@@ -157,7 +158,6 @@ class CM:
         if min(self.strength, self.w_con, self.w_div) < 0:
             raise UserError("cm: strength, w_con and w_div must be at least 0.")
 
-    def parts(self, context: Context) -> Parts:
-        """Its regulariser."""
+    def term(self, context: Context) -> Term:
         weight = self.strength * capacity_weights(context.class_counts, self.w_con, self.w_div)
-        return Parts(regularisers=(CapacityManipulation(weight, self.rank_ratio),))
+        return CapacityManipulation(weight, self.rank_ratio)

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2h.errors import UserError, unknown_name
-from t2h.methods.base import Context, Denoiser, NoisedBatch, Parts, Prediction, Regulariser, full_precision
+from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term
+from t2h.process import Images, Process
 
 Form = Literal["code", "paper"]
 
@@ -45,7 +46,7 @@ def supcon(
     others = kept.unsqueeze(0) & kept.unsqueeze(1) & ~torch.eye(len(y), dtype=torch.bool, device=y.device)
     positives = others & (y.unsqueeze(0) == y.unsqueeze(1))
     # -inf would make NaN of a row without others; the lowest number leaves such rows finite, and they count nothing
-    with full_precision(z):
+    with torch.autocast(z.device.type, enabled=False):
         similarity = z @ z.T
     logits = (similarity / temperature).masked_fill(~others, torch.finfo(z.dtype).min)
     log_p = logits.log_softmax(dim=1)
@@ -53,11 +54,11 @@ def supcon(
     return -torch.where(positives, log_p, 0.0).sum(dim=1) / count.clamp(min=1)
 
 
-class ContrastiveBottleneck(Regulariser):
+class ContrastiveBottleneck(Term):
     """SupCon on the bottleneck, stronger the less noise there is.
 
     Args:
-        num_timesteps: T.
+        process: gives t/T.
         options: the weights and temperatures.
 
     Raises:
@@ -68,35 +69,33 @@ class ContrastiveBottleneck(Regulariser):
     needs_bottleneck = True
     head: nn.Linear
 
-    def __init__(self, num_timesteps: int, options: CORAL) -> None:
+    def __init__(self, process: Process, options: CORAL) -> None:
         super().__init__()
         if options.form not in get_args(Form):
             raise unknown_name("coral.form", options.form, get_args(Form))
-        self.num_timesteps, self.options = num_timesteps, options
+        self.process, self.options = process, options
 
     def attach(self, denoiser: nn.Module) -> None:
         """Make the head, as wide as the bottleneck."""
         self.head = nn.Linear(denoiser.bottleneck_channels, self.options.dimensions)  # type: ignore[arg-type]
 
-    def forward(self, denoiser: Denoiser, batch: NoisedBatch, prediction: Prediction) -> Float[Tensor, ""]:
-        """λ · SupCon."""
-        if prediction.bottleneck is None:
-            raise RuntimeError("coral needs Prediction.bottleneck.")
-        z = F.normalize(self.head(prediction.bottleneck.mean(dim=(2, 3))).float(), dim=1)
-        return self.term(z, batch)
+    def forward(self, denoiser: Denoiser, batch: Batch, output: Images, bottleneck: Tensor | None = None) -> Loss:
+        assert bottleneck is not None
+        z = F.normalize(self.head(bottleneck.mean(dim=(2, 3))).float(), dim=1)
+        return self.equation(z, batch)
 
-    def term(self, z: Float[Tensor, "b d"], batch: NoisedBatch) -> Float[Tensor, ""]:
-        """The equation, of unit vectors."""
+    def equation(self, z: Float[Tensor, "b d"], batch: Batch) -> Loss:
+        """λ · SupCon of unit vectors."""
         options = self.options
         losses = supcon(z, batch.y, ~batch.dropped, options.temperature)
-        strength = options.weight * ((1 - batch.t / self.num_timesteps) / options.decay).exp()
+        strength = options.weight * ((1 - self.process.time_share(batch.t)) / options.decay).exp()
         if options.form == "paper":
             return (strength * losses).mean()
         return strength.mean() * options.temperature * losses.mean()
 
 
 @dataclass(frozen=True)
-class CORAL:
+class CORAL(Method):
     """CORAL (Rodriguez et al., NeurIPS 2025): supervised contrast keeps classes apart in the bottleneck."""
 
     weight: float = 0.5
@@ -114,6 +113,5 @@ class CORAL:
         if min(self.decay, self.temperature, self.dimensions) <= 0 or self.weight < 0:
             raise UserError("coral: decay, temperature and dimensions must be above 0, and weight at least 0.")
 
-    def parts(self, context: Context) -> Parts:
-        """Its regulariser."""
-        return Parts(regularisers=(ContrastiveBottleneck(context.schedule.num_timesteps, self),))
+    def term(self, context: Context) -> Term:
+        return ContrastiveBottleneck(context.process, self)

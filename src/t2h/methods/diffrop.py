@@ -3,12 +3,15 @@
 The paper (arXiv 2402.10821) pushes the reverse distributions p_θ(x_{t-1} | x_t, c_i) and p_θ(x_{t-1} | x_t, c_j) of two
 classes apart at the same x_t, with a weight over time and a hinge. It has no public code, and we read it so:
 
-    D_i = β_t/(2 α_t (1-ᾱ_t)) ‖ε_θ(x_t, y) - ε_θ(x_t, c)‖²/dim,   c ≠ y drawn by the training frequencies
+    D_i = KL_t ‖f(x_t, y) - f(x_t, c)‖²/dim,   c ≠ y drawn by the training frequencies
     + λ max(0, m - D_i)
 
-*Ours* are: the weight over time, the factor of the Kullback-Leibler divergence of the two Gaussian steps with variance
-β_t (Ho et al. 2020), per dimension: 0.5 at t = 0 and 0.01 at t = T-1 for the usual schedule; how c is drawn; the values
-of λ and of the margin m; that both predictions get gradients; and that samples without label are skipped. The sign is
+with f the network's output and KL_t what makes D_i the divergence of the two steps per dimension, whatever the network
+predicts (`Process.step_divergence`): for ε it is β_t/(2 α_t (1-ᾱ_t)).
+
+*Ours* are: the weight over time, that of the Kullback-Leibler divergence of two Gaussian steps with variance β_t (Ho et
+al. 2020): 0.5 at t = 0 and 0.01 at t = T-1 for ε and the usual schedule; how c is drawn; the values of λ and of the
+margin m; that both outputs get gradients; and that samples without label are skipped. The sign is
 opposite to CBDM's, so the two are refused together.
 
 Cost: two network passes instead of one, both with gradient.
@@ -23,54 +26,44 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from t2h.errors import UserError
-from t2h.methods.base import Context, Denoiser, NoisedBatch, Parts, Prediction, Regulariser
-from t2h.process import NoiseSchedule
+from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term
+from t2h.process import Images, Process
 
 
-def divergence_weight(schedule: NoiseSchedule) -> Float[Tensor, " t"]:
-    """β_t/(2 α_t (1-ᾱ_t)), what ‖Δε‖² is multiplied by in the divergence of two reverse steps; float64 (T,)."""
-    return schedule.beta / (2 * (1 - schedule.beta) * (1 - schedule.alpha_bar))
-
-
-class OverlapPenalty(Regulariser):
+class OverlapPenalty(Term):
     """Reverse steps of different classes move apart, up to a margin.
 
     Args:
         class_frequency: q, (K,).
-        schedule: the noise schedule.
+        process: gives the divergence of two steps.
         strength: λ.
         margin: m.
     """
 
     name = "diffrop"
     passes = 1
-    weight: Tensor
     other_share: Tensor
 
-    def __init__(
-        self, class_frequency: Float[Tensor, " k"], schedule: NoiseSchedule, strength: float, margin: float
-    ) -> None:
+    def __init__(self, class_frequency: Float[Tensor, " k"], process: Process, strength: float, margin: float) -> None:
         super().__init__()
-        self.strength, self.margin = strength, margin
-        self.register_buffer("weight", divergence_weight(schedule).float(), persistent=False)
+        self.process, self.strength, self.margin = process, strength, margin
         others = class_frequency.float().expand(len(class_frequency), -1).clone().fill_diagonal_(0)
         self.register_buffer("other_share", others, persistent=False)
 
-    def draw(self, batch: NoisedBatch) -> Int[Tensor, " b"]:
+    def draw(self, batch: Batch) -> Int[Tensor, " b"]:
         """c, a class other than y for each sample."""
         return torch.multinomial(self.other_share[batch.y], 1, generator=batch.generator).squeeze(1)
 
-    def forward(self, denoiser: Denoiser, batch: NoisedBatch, prediction: Prediction) -> Float[Tensor, ""]:
-        """λ max(0, m - D_i), the mean over the batch."""
+    def forward(self, denoiser: Denoiser, batch: Batch, output: Images, bottleneck: Tensor | None = None) -> Loss:
         other = denoiser(batch.xt, batch.t, self.draw(batch))
-        distance = (prediction.eps.float() - other.float()).square().flatten(1).mean(dim=1)
-        overlap = (self.margin - self.weight[batch.t] * distance).clamp(min=0)
+        distance = (output.float() - other.float()).square().flatten(1).mean(dim=1)
+        overlap = (self.margin - self.process.step_divergence(batch.t, torch.float32) * distance).clamp(min=0)
         return self.strength * torch.where(batch.dropped, 0.0, overlap).mean()
 
 
 @dataclass(frozen=True)
-class DiffROP:
-    """DiffROP (arXiv 2402.10821; our reading): predictions under different labels move apart."""
+class DiffROP(Method):
+    """DiffROP (arXiv 2402.10821; our reading): outputs under different labels move apart."""
 
     strength: float = 0.1
     """λ (ours)."""
@@ -81,11 +74,8 @@ class DiffROP:
         if self.strength < 0 or self.margin <= 0:
             raise UserError("diffrop: strength must be at least 0, and margin above 0.")
 
-    def parts(self, context: Context) -> Parts:
-        """Its regulariser."""
+    def term(self, context: Context) -> Term:
         context.labels_for("diffrop")
         if int((context.class_counts > 0).sum()) < 2:
             raise UserError("diffrop compares classes; it needs images of at least two.")
-        return Parts(
-            regularisers=(OverlapPenalty(context.class_frequency, context.schedule, self.strength, self.margin),)
-        )
+        return OverlapPenalty(context.class_frequency, context.process, self.strength, self.margin)

@@ -1,14 +1,13 @@
-"""Methods from outside the package: `module:Class`, `file.py:Class`, or a name of the entry point group `t2h.methods`.
+"""Methods from outside the package: `module:Class` or `file.py:Class`.
 
-The class is a frozen dataclass of the method's options with `parts(context) -> Parts`, as those of the package. Its
-options are set by `--method-option name=value`, read as the types of its fields.
+The class is a `Method`, a frozen dataclass of its options, as those of the package. Its options are set by
+`--method-option name=value`, read as the types of its fields.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
-import importlib.metadata
 import importlib.util
 import sys
 import types
@@ -19,25 +18,14 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from t2h.errors import UserError, unknown_name
 from t2h.methods.base import Method
 
-GROUP = "t2h.methods"
-
-
-def installed() -> dict[str, importlib.metadata.EntryPoint]:
-    """The methods that other packages bring, by name."""
-    return {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
-
 
 def load_method(name: str) -> type:
-    """The class of a method.
-
-    Args:
-        name: a name among `installed`, or `module:Class`, or `path/to/file.py:Class`.
+    """The class of a method, by `module:Class` or `path/to/file.py:Class`.
 
     Raises:
         UserError: if there is no such class, or it is no method.
     """
-    place = installed()[name].value if name in installed() else name
-    module_name, _, class_name = place.rpartition(":")
+    module_name, _, class_name = name.rpartition(":")
     try:
         module = _file(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
         found = getattr(module, class_name)
@@ -45,8 +33,10 @@ def load_method(name: str) -> type:
         raise UserError(
             f"objective {name!r}: {error}. Give module:Class of an importable module, or file.py:Class."
         ) from error
-    if not (isinstance(found, type) and dataclasses.is_dataclass(found) and hasattr(found, "parts")):
-        raise UserError(f"objective {name!r} is no method: it must be a dataclass with parts(context).")
+    if not (isinstance(found, type) and issubclass(found, Method) and dataclasses.is_dataclass(found)):
+        raise UserError(
+            f"objective {name!r} is no method: it must be a dataclass that extends t2h.methods.base.Method."
+        )
     return found
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from t2h.process import NoiseSchedule
+from t2h.process import Images, Process, Times
 
 
 def reference_posterior(
-    x0: Float[Tensor, "b c h w"],
-    eps: Float[Tensor, "b c h w"],
+    x0: Images,
+    eps: Images,
     references: Float[Tensor, "n c h w"],
-    t: Int[Tensor, " b"],
-    schedule: NoiseSchedule,
+    t: Times,
+    schedule: Process,
     log_prior: Float[Tensor, " n"] | None = None,
 ) -> Float[Tensor, "b n"]:
     """p_ij: how probably the noisy image of sample i came from reference j.
@@ -27,8 +27,8 @@ def reference_posterior(
         x0: the clean images that were noised, (B, C, H, W).
         eps: the noise that was added, like x0.
         references: the candidates, (N, C, H, W).
-        t: timesteps, int64 (B,).
-        schedule: the noise schedule.
+        t: times, (B,).
+        schedule: the noise process, of which only σ counts.
         log_prior: added to the exponent of each reference, (N,); -inf excludes one.
 
     Returns:

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from t2h.errors import UserError, unknown_name
-from t2h.methods.base import Context, Parts
+from t2h.methods.base import Context, Method
 
 Rule = Literal["inverse", "effective"]
 
@@ -46,7 +46,7 @@ def class_weights(class_counts: Int[Tensor, " k"], rule: str, beta: float = 0.99
 
 
 @dataclass(frozen=True)
-class Reweighting:
+class Reweighting(Method):
     """Re-weighting: the squared error of rare classes counts more."""
 
     rule: Rule = "inverse"
@@ -54,6 +54,5 @@ class Reweighting:
     beta: float = 0.999
     """Beta of the effective number, in [0, 1)."""
 
-    def parts(self, context: Context) -> Parts:
-        """Its class weight."""
-        return Parts(class_weight=class_weights(context.class_counts, self.rule, self.beta))
+    def class_weight(self, context: Context) -> Float[Tensor, " k"]:
+        return class_weights(context.class_counts, self.rule, self.beta)

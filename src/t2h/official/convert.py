@@ -28,7 +28,7 @@ from t2h.network import UNetDenoiser, freeze_null_label
 from t2h.official.checkpoint import OfficialCheckpoint, read_official, write_official
 from t2h.official.unet import Architecture, from_diffusers, to_diffusers
 from t2h.pipeline import T2HPipeline
-from t2h.process import NoiseSchedule
+from t2h.process import NoiseSchedule, Process
 
 __all__ = ["augmented_unet", "from_official", "read_official", "save_pipeline", "to_official"]
 
@@ -80,8 +80,12 @@ def to_official(pipeline: T2HPipeline, path: str | os.PathLike[str], step: int =
     `net_model` and `ema_model` are the same weights, the states of optimiser and scheduler are empty.
 
     Raises:
-        UserError: if the official U-Net cannot be this network (it has 3 channels, 32 groups, plain blocks).
+        UserError: if the official U-Net cannot be this network (it predicts ε, has 3 channels and 32 groups).
     """
+    if (prediction := Process.of(pipeline.scheduler).prediction) != "epsilon":
+        raise UserError(
+            f"the official code predicts epsilon; this network predicts {prediction}, which it cannot draw."
+        )
     config = dict(pipeline.unet.config)
     down = config["down_block_types"]
     architecture = Architecture(

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from t2h.device import Precision, autocast
 from t2h.errors import UserError, unknown_name
 from t2h.pipeline import T2HPipeline
-from t2h.process import NoiseSchedule
+from t2h.process import NoiseSchedule, Process
 from t2h.randomness import derive_seed
 from t2h.samples.grid import sample_grid
 
@@ -41,25 +41,19 @@ SCHEDULERS = {
 }
 
 
-def make_scheduler(name: str, schedule: NoiseSchedule | None = None) -> SchedulerMixin:
-    """A scheduler by its short name (`SCHEDULERS`) or diffusers' class name, on our noise schedule.
+def make_scheduler(name: str, process: Process | None = None) -> SchedulerMixin:
+    """A scheduler by its short name (`SCHEDULERS`) or diffusers' class name, for a noise process.
 
     "ddim", "ddpm" and "ddpm-small" (variance fixed_small) are the official samplers exactly. The others take the
-    schedule and x_0 unclipped, and else their defaults.
+    schedule, the prediction and x_0 unclipped, and else their defaults.
 
     Raises:
-        UserError: for a name that is neither.
+        UserError: for a name that is neither, or a scheduler that cannot follow the process.
     """
-    schedule = schedule or NoiseSchedule()
-    if name == "ddim":
-        return schedule.ddim_scheduler()
-    if name in ("ddpm", "ddpm-small"):
-        return schedule.ddpm_scheduler("fixed_large" if name == "ddpm" else "fixed_small")
-    found: Any = getattr(diffusers, SCHEDULERS.get(name, name), None)
-    usable = isinstance(found, type) and issubclass(found, SchedulerMixin)
-    if not usable:
+    if name not in SCHEDULERS and not hasattr(diffusers, name):
         raise unknown_name("scheduler", name, SCHEDULERS)
-    return found.from_config(schedule.ddpm_scheduler().config)
+    official = name in ("ddim", "ddpm", "ddpm-small")
+    return (process or NoiseSchedule()).scheduler(name if official else SCHEDULERS.get(name, name))
 
 
 @dataclass(frozen=True)
@@ -141,7 +135,7 @@ def draw_float(
     """
     before = pipeline.scheduler
     arithmetic = autocast(pipeline.device, sampling.mixed_precision)
-    scheduler = make_scheduler(sampling.scheduler, NoiseSchedule.of(before))
+    scheduler = make_scheduler(sampling.scheduler, Process.of(before))
     pipeline.scheduler = scheduler
     training = pipeline.unet.training
     pipeline.unet.eval()

@@ -15,6 +15,7 @@ from t2h.data.config import DataConfig
 from t2h.device import Precision
 from t2h.errors import UserError
 from t2h.methods import MethodOptions
+from t2h.process import NoiseSchedule
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,6 @@ class NetworkConfig:
     """Tell the network the class; otherwise it is unconditional."""
     dropout: float | None = None
     """Replaces the preset's dropout, in [0, 1)."""
-
-
-@dataclass(frozen=True)
-class ScheduleConfig:
-    """The noise schedule, linear in t."""
-
-    num_timesteps: int = 1000
-    """T, the number of noise levels."""
-    beta_start: float = 1e-4
-    """β at t = 0."""
-    beta_end: float = 0.02
-    """β at t = T-1."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +100,7 @@ class TrainConfig:
 
     data: Annotated[DataConfig, tyro.conf.arg(name="")] = field(default_factory=DataConfig)
     network: Annotated[NetworkConfig, tyro.conf.arg(name="")] = field(default_factory=NetworkConfig)
-    schedule: Annotated[ScheduleConfig, tyro.conf.arg(name="")] = field(default_factory=ScheduleConfig)
+    process: Annotated[NoiseSchedule, tyro.conf.arg(name="")] = field(default_factory=NoiseSchedule)
     objective: str = "t2h"
     """The method (ddpm, t2h, ...), or several joined by +."""
     methods: Annotated[MethodOptions, tyro.conf.arg(name="")] = field(default_factory=MethodOptions)
@@ -154,7 +143,10 @@ class TrainConfig:
             UserError: where the text is not such a configuration.
         """
         try:
-            return _build(cls, yaml.safe_load(text))
+            tree = yaml.safe_load(text)
+            if isinstance(tree, dict) and "schedule" in tree:  # the name in version 0.1
+                tree["process"] = tree.pop("schedule")
+            return _build(cls, tree)
         except (yaml.YAMLError, TypeError, AttributeError) as error:
             raise UserError(f"this is not the configuration of a training run: {str(error).splitlines()[0]}") from error
 

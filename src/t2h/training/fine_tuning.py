@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-import torch
 from diffusers import UNet2DModel
 
 from t2h.data import ImageTable
@@ -78,12 +77,9 @@ def _check(pipeline: T2HPipeline, source: Path, config: TrainConfig, table: Imag
         raise UserError(
             f"--init {source} is a network for images of {channels} channel(s), and {table.name} has {table.channels}."
         )
-    schedule = config.schedule
-    alpha_bar = NoiseSchedule(schedule.num_timesteps, schedule.beta_start, schedule.beta_end).alpha_bar
-    theirs = pipeline.scheduler.alphas_cumprod.double().cpu()
-    if len(theirs) != len(alpha_bar) or not torch.allclose(theirs, alpha_bar, atol=1e-4):
+    ours, theirs = config.process, NoiseSchedule.of(pipeline.scheduler)
+    if theirs != ours:
+        flags = [f"--{f.name.replace('_', '-')} {getattr(theirs, f.name)}" for f in fields(theirs)]
         raise UserError(
-            f"--init {source} was trained with another noise schedule (T = {len(theirs)}, ᾱ_T = {theirs[-1]:.2g}) than "
-            f"this run (T = {len(alpha_bar)}, ᾱ_T = {alpha_bar[-1]:.2g}); give its --num-timesteps, --beta-start and "
-            "--beta-end."
+            f"--init {source} was trained with another noise schedule or prediction; give {' '.join(flags)}."
         )

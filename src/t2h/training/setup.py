@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from t2h.data import ImageTable, load
 from t2h.data.augment import PARAMETERS
 from t2h.errors import UserError
 from t2h.methods import build_objective
-from t2h.methods.base import Context, NoisedBatch, Objective
+from t2h.methods.base import Batch, Context
+from t2h.methods.objective import Objective
 from t2h.network import UNetDenoiser, augmentation_embedding, build_network, network_config, null_label
 from t2h.pipeline import T2HPipeline
-from t2h.process import NoiseSchedule
+from t2h.process import Process
 from t2h.randomness import derive_seed
 from t2h.training.config import TrainConfig
 from t2h.training.fine_tuning import Start, network_from
@@ -32,9 +33,9 @@ class TrainingModel(nn.Module):
         self.denoiser = denoiser
         self.objective = objective
 
-    def forward(self, batch: NoisedBatch) -> dict[str, Tensor]:
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of the loss."""
-        with self.denoiser.told(batch.augmentation):
+        with self.denoiser.conditioned_on(batch.augmentation):
             return self.objective(self.denoiser, batch)
 
 
@@ -44,7 +45,7 @@ class Setup:
 
     config: TrainConfig
     table: ImageTable
-    schedule: NoiseSchedule
+    process: Process
     denoiser: UNetDenoiser
     objective: Objective
     origin: str | None = None
@@ -81,7 +82,7 @@ class Setup:
             training["Fine-tuned from"] = Path(config.network.init).name
         return T2HPipeline(
             unet,
-            self.schedule.ddim_scheduler(),
+            self.process.scheduler("ddim"),
             class_names=table.class_names,
             class_counts=table.class_counts.tolist(),
             method=config.objective,
@@ -120,7 +121,7 @@ def set_up(config: TrainConfig, architecture: dict[str, Any] | None = None) -> S
     Raises:
         UserError: for data that cannot be read, and options that do not fit them.
     """
-    table, schedule = load(config.data), NoiseSchedule(**asdict(config.schedule))
+    table, process = load(config.data), config.process
     learning = config.learning
     start = network_of(config, table) if architecture is None else Start(build_network(architecture))
     unet = start.unet
@@ -128,11 +129,11 @@ def set_up(config: TrainConfig, architecture: dict[str, Any] | None = None) -> S
     if learning.augment:
         told = augmentation_embedding(unet, PARAMETERS, derive_seed(learning.seed, "augmentation weights"))
     denoiser = UNetDenoiser(unet, told)
-    context = Context(torch.from_numpy(table.class_counts), schedule, null_label(unet))
+    context = Context(torch.from_numpy(table.class_counts), process, null_label(unet))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(learning.seed, "objective weights"))
         objective = build_objective(config.objective, config.methods, context, denoiser)
-    return Setup(config, table, schedule, denoiser, objective, start.origin)
+    return Setup(config, table, process, denoiser, objective, start.origin)
 
 
 class MovingAverage:

@@ -22,7 +22,7 @@ from t2h.data.augment import augment
 from t2h.data.batches import BatchStream, Share
 from t2h.device import check_precision, pick_device
 from t2h.errors import UserError
-from t2h.methods.base import NoisedBatch, noise_batch
+from t2h.methods.base import Batch
 from t2h.randomness import derive_seed, generator
 from t2h.training.checkpoints import RunFolder
 from t2h.training.config import TrainConfig
@@ -102,13 +102,13 @@ class Trainer:
 
     # --- one step ---------------------------------------------------------------------------------------------------
 
-    def noised(self, x0: Tensor, y: Tensor, position: int) -> NoisedBatch:
+    def noised(self, x0: Tensor, y: Tensor, position: int) -> Batch:
         """The batch at ``position`` of the run's sequence, noised; its references are those of all processes."""
         learning, rank = self.config.learning, self.accelerator.process_index
         x0, told = self._augmented(x0, "augmentation", rank, position)
         draws = generator(x0.device, learning.seed, "noise", rank, position)
-        batch = noise_batch(
-            self.setup.schedule,
+        batch = Batch.noised(
+            self.setup.process,
             x0,
             y,
             draws,
@@ -117,6 +117,8 @@ class Trainer:
             learning.dropout_unit,
             told,
         )
+        if not self.setup.objective.needs_references:
+            return batch
         if self.accelerator.num_processes > 1:
             x0, y = self.accelerator.gather(x0), self.accelerator.gather(y)
         if learning.references:
