@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from safetensors.numpy import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from t2h.errors import UserError
-from t2h.features.base import Pixels, cache_folder, pixels_sha256, state_sha256, unit_range, write_safely
+from t2h.features.base import Pixels, pixels_sha256, state_sha256, unit_range
+from t2h.features.cache import cached
 
 
 @dataclass(frozen=True)
@@ -200,10 +200,9 @@ def classifier_for(
 ) -> ClassifierFeatures:
     """`train_classifier`, done once: the same images, labels and configuration are read back from `cache`."""
     config = config or ClassifierConfig()
+
+    def train() -> dict[str, np.ndarray]:
+        return train_classifier(images, labels, num_classes, config, device, progress).tensors()
+
     key = f"{pixels_sha256(images)}|{hashlib.sha256(labels.tobytes()).hexdigest()}|{num_classes}|{config}"
-    path = (cache or cache_folder()) / "classifiers" / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
-    if path.is_file():
-        return ClassifierFeatures.from_tensors(load_file(path), device)
-    features = train_classifier(images, labels, num_classes, config, device, progress)
-    write_safely(path, features.tensors())
-    return features
+    return ClassifierFeatures.from_tensors(cached("classifiers", key, train, cache), device)
