@@ -11,6 +11,9 @@ from jaxtyping import Int, UInt8
 
 from t2h.errors import UserError
 
+MEMORY_BUDGET = 4 << 30
+"""Bytes of decoded images that are kept in memory, and on the device in training; more are decoded when needed."""
+
 
 @runtime_checkable
 class Images(Protocol):

@@ -6,7 +6,7 @@ import importlib
 import os
 from pathlib import Path
 
-from t2h.data.decode import settled
+from t2h.data.settle import settled
 from t2h.data.sources.base import Request
 from t2h.data.table import ImageTable
 from t2h.errors import UserError, unknown_name
