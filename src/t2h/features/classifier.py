@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from t2h.errors import UserError
-from t2h.features.base import Pixels, pixels_sha256, state_sha256, unit_range
+from t2h.features.base import Pixels, extract, pixels_sha256, state_sha256, unit_range
 from t2h.features.cache import cached
 
 
@@ -144,7 +144,9 @@ def train_classifier(
     _fit(network, images, labels, order[split:], config, device, progress)
     channels, height, width = (int(n) for n in images.shape[1:])
     features = ClassifierFeatures(network.state_dict(), (channels, height, width), 0.0, device)
-    features.accuracy = _accuracy(features, images, labels, order[:split])
+    held_out = order[:split]
+    predicted = features.logits(extract(images[held_out], features, 512)).argmax(1)
+    features.accuracy = float((predicted == labels[held_out]).mean())
     return features
 
 
@@ -178,15 +180,6 @@ def _shift(x: Tensor, generator: torch.Generator) -> Tensor:
     top, left = torch.randint(2 * reach + 1, (2,), generator=generator).tolist()
     padded = F.pad(x, (reach,) * 4, mode="replicate")
     return padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]
-
-
-def _accuracy(features: ClassifierFeatures, images: Any, labels: np.ndarray, rows: np.ndarray) -> float:
-    right = 0
-    for start in range(0, len(rows), 512):
-        batch = rows[start : start + 512]
-        scores = features.logits(features(torch.from_numpy(np.ascontiguousarray(images[batch]))).cpu().numpy())
-        right += int((scores.argmax(1) == labels[batch]).sum())
-    return right / len(rows)
 
 
 def classifier_for(
