@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from t2h import UserError
 from t2h.data import ImageTable
 from t2h.data.batches import BatchStream, Order, Share
+from t2h.data.settle import settled
 
 CPU = torch.device("cpu")
 LABELS = np.repeat(np.arange(3), [60, 30, 10]).astype(np.int64)
@@ -99,6 +101,34 @@ def test_streamed_batches_are_the_resident_ones(workers):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("start", ["spawn", "forkserver"])
+def test_workers_may_be_started_in_any_way(start):
+    """macOS and Windows spawn processes, Python 3.14 forks a server: what workers get is pickled."""
+    before = torch.multiprocessing.get_start_method()
+    streamed = BatchStream(table(), CPU, seed=0, resident_bytes=0, workers=1)
+    resident = BatchStream(table(), CPU, seed=0)
+    assert streamed.order.rows(0, 40).tolist() == resident.order.rows(0, 40).tolist()  # used before it is pickled
+    torch.multiprocessing.set_start_method(start, force=True)
+    try:
+        for a, b in zip(take(resident, 8, Share(4), 12), take(streamed, 8, Share(4), 12), strict=True):
+            assert torch.equal(a, b)
+    finally:
+        torch.multiprocessing.set_start_method(before, force=True)
+
+
+def test_a_set_that_is_kept_in_memory_is_not_copied():
+    shared = BatchStream(images := table(), CPU, seed=0)
+    assert np.shares_memory(shared._images.numpy(), images.images)
+    images.images.flags.writeable = False
+    assert take(BatchStream(images, CPU, seed=0), 0, Share(4), 1)[0].shape == (4, 1, 4, 4)
+
+
+def test_what_is_kept_in_memory_is_kept_on_the_device():
+    """One limit: with two, the sets between them were decoded twice."""
+    limits = [inspect.signature(f).parameters for f in (settled, BatchStream)]
+    assert limits[0]["budget"].default == limits[1]["resident_bytes"].default
+
+
 def test_no_images_at_all():
     with pytest.raises(UserError, match="no image"):
         Order(np.empty(0, dtype=np.int64), seed=0)
@@ -106,7 +136,7 @@ def test_no_images_at_all():
 
 def test_others_come_from_their_own_sequence_with_their_labels_for_every_process():
     stream = BatchStream(table(), CPU, seed=0, flip=False)
-    parts = [stream.more(k, 8) for k in range(5)]
+    parts = [stream.references(k, 8) for k in range(5)]
     x, y = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
     row = ((x[:, 0, 0, 0] + 1) * 127.5).round().long()
     assert torch.equal(row % 2, y)
@@ -114,12 +144,12 @@ def test_others_come_from_their_own_sequence_with_their_labels_for_every_process
         assert sorted(epoch.tolist()) == list(range(20))
     batch = take(stream, 0, Share(8), 1)[0]
     assert not torch.equal(batch, parts[0][0])
-    again = BatchStream(table(), CPU, seed=0, flip=False, resident_bytes=0, workers=0).more(3, 8)
+    again = BatchStream(table(), CPU, seed=0, flip=False, resident_bytes=0, workers=0).references(3, 8)
     assert torch.equal(again[0], parts[3][0])
     assert torch.equal(again[1], parts[3][1])
     flipping = BatchStream(table(), CPU, seed=0)
-    a, b = flipping.more(0, 20)[0], stream.more(0, 20)[0]
+    a, b = flipping.references(0, 20)[0], stream.references(0, 20)[0]
     mirrored = (a != b).flatten(1).any(dim=1)
     assert 4 < mirrored.sum() < 16
     assert torch.equal(a[mirrored], b[mirrored].flip(-1))
-    assert torch.equal(flipping.more(0, 20)[0], a)
+    assert torch.equal(flipping.references(0, 20)[0], a)

@@ -11,9 +11,8 @@ import yaml
 
 from t2h import UserError
 from t2h.benchmark import cells as cells_module
-from t2h.benchmark.cells import Workplace, state_of
-from t2h.benchmark.claim import claim
-from t2h.benchmark.plan import parse_plan
+from t2h.benchmark.cells import BenchmarkFolder, state_of
+from t2h.benchmark.read import parse_plan
 from t2h.benchmark.run import run
 from t2h.benchmark.write import write_all
 from t2h.cli import main
@@ -46,7 +45,7 @@ def plan(**changes: object):
 def do(out: Path, the_plan=None, **options: bool):
     the_plan = the_plan or plan()
     said: list[str] = []
-    place = Workplace(out, "cpu", progress=False)
+    place = BenchmarkFolder(out, "cpu", progress=False)
     outcome = run(the_plan, the_plan.cells(device="cpu"), place, say=said.append, **options)
     return outcome, said
 
@@ -124,7 +123,7 @@ def test_a_failed_cell_is_told_and_stops_nobody_and_is_retried_on_request(tmp_pa
     assert said[0] == "digits-0.1/ddpm/seed0  FAILED: RuntimeError: out of memory"
     failed = out / "digits-0.1/ddpm/seed0/failed.txt"
     assert "Traceback" in failed.read_text()
-    place = Workplace(out, "cpu", progress=False)
+    place = BenchmarkFolder(out, "cpu", progress=False)
     assert "no result yet" not in write_all(plan(), plan().cells(), place)
     content = json.loads((out / "benchmark.json").read_text())
     assert content["cells"][0]["state"] == "failed"
@@ -149,11 +148,11 @@ def test_a_diverged_training_is_a_failure_and_no_figure(tmp_path):
 
 def test_what_others_work_at_is_left_to_them(tmp_path):
     cells = plan().cells()
-    with claim(tmp_path / ".claims", "digits-0.1~ddpm~seed0"):
+    with BenchmarkFolder(tmp_path).lock("digits-0.1/ddpm/seed0"):
         outcome, said = do(tmp_path)
     assert (outcome.done, outcome.elsewhere) == (3, 1)
     assert not any("ddpm/seed0" in line for line in said)
-    assert state_of(cells[0], plan(), Workplace(tmp_path)) == "to do"
+    assert state_of(cells[0], plan(), BenchmarkFolder(tmp_path)) == "to do"
     assert do(tmp_path)[0].done == 4
 
 

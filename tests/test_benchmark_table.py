@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from t2h.benchmark.plan import parse_plan
+from t2h.benchmark.read import parse_plan
 from t2h.benchmark.show import as_csv, as_latex, as_markdown, as_text, difference_text
 from t2h.benchmark.table import summarise
 from t2h.benchmark.transfer import Transfer

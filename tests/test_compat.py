@@ -97,15 +97,15 @@ def test_syntax(line: str, expected: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("--trian", "unknown flag --trian; did you mean --train?"),
-        ("--nolr", "unknown flag --nolr"),
-        ("--lr", "--lr needs a value"),
-        ("--lr=fast", "--lr=fast: float is needed"),
-        ("--n 1.5", "--n=1.5: integer is needed"),
-        ("--ch_mult 1,2", "--ch_mult=1,2: integer is needed"),
-        ("--train=maybe", "true or false is needed"),
-        ("--kind=c", "must be one of a, b"),
-        ("--flagfile=nowhere.txt", "there is no flag file nowhere.txt"),
+        ("--trian", "Unknown command line flag 'trian'. Did you mean: train ?"),
+        ("--nolr", "Unknown command line flag 'nolr'"),
+        ("--lr", "Missing value for flag --lr"),
+        ("--lr=fast", "flag --lr=fast: could not convert string to float"),
+        ("--n 1.5", "flag --n=1.5: invalid literal for int()"),
+        ("--ch_mult 1,2", "flag --ch_mult=1,2: invalid literal for int()"),
+        ("--train=maybe", "flag --train=maybe: ('Non-boolean argument"),
+        ("--kind=c", "flag --kind=c: value should be one of <a|b>"),
+        ("--flagfile=nowhere.txt", "No such file or directory: 'nowhere.txt'"),
     ],
 )
 def test_mistakes(line: str, message: str) -> None:
@@ -122,8 +122,7 @@ def test_flag_files(tmp_path: Path) -> None:
     assert (flags["lr"], flags["train"], flags["ch_mult"]) == (0.5, False, [4, 8])
     assert flags["name"] == "with space"
     (tmp_path / "inner.txt").write_text(f"--flagfile={tmp_path / 'inner.txt'}")
-    with pytest.raises(UserError, match="includes itself"):
-        parse_flags([f"--flagfile={tmp_path / 'inner.txt'}"], SOME)
+    assert parse_flags([f"--flagfile={tmp_path / 'inner.txt'}", "--n=4"], SOME)["n"] == 4  # absl warns and goes on
 
 
 def test_notices_are_collected() -> None:
@@ -421,9 +420,9 @@ def test_one_class_and_no_class(logs: Path) -> None:
         ("--ddim_skip_step 0", "must be at least 1"),
         ("--specific_class 7", "class id 7 is out of range"),
         ("--sample_method dim", "did you mean 'ddim'"),
-        ("--mean_type xstart", "must be one of epsilon"),
+        ("--mean_type xstart", "value should be one of <epsilon>"),
         ("--train", "use python main.py --train"),
-        ("--w_=2", "unknown flag --w_"),
+        ("--w_=2", "Unknown command line flag 'w_'"),
     ],
 )
 def test_mistakes_of_ddpm_gen(logs: Path, more: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

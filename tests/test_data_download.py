@@ -1,6 +1,7 @@
 """Downloads against a real server on this machine: whole, resumed, restarted, broken off, and wrong."""
 
 import hashlib
+import multiprocessing
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -66,6 +67,25 @@ def test_whole(server, tmp_path):
     download(remote(server), target)
     assert target.read_bytes() == CONTENT
     assert [path.name for path in target.parent.iterdir()] == ["file.bin"]
+
+
+def test_of_many_processes_one_fetches_and_all_have_it(server, tmp_path):
+    target, fork = tmp_path / "file.bin", multiprocessing.get_context("fork")
+    start = fork.Barrier(4)
+
+    def fetch():
+        start.wait(30)
+        download(remote(server), target)
+        assert target.read_bytes() == CONTENT
+
+    processes = [fork.Process(target=fetch) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert server.asked == (None,)
+    assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
 
 
 def test_broken_off_then_resumed(server, tmp_path):

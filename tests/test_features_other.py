@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 from t2h.errors import UserError
-from t2h.features import FeatureExtractor, extract, extract_cached, load_extractor
+from t2h.evaluation.reference import Features, Reference
+from t2h.evaluation.reference_file import save_reference
+from t2h.features import FeatureExtractor, cache, extract, extract_cached, load_extractor
 from t2h.features.base import pixels_sha256, state_sha256
+from t2h.metrics.fid import feature_statistics
 
 MODULE = """
 import torch
@@ -73,6 +76,59 @@ def test_features_are_computed_once_and_kept_by_content(own: str, images: np.nda
     assert calls == [10] * 6
 
 
+@pytest.fixture
+def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_said", [])
+
+
+@pytest.mark.parametrize("damage", [b"", b"half a file", b"\xff" * 100])
+def test_a_damaged_file_of_the_cache_is_made_anew(own: str, images: np.ndarray, tmp_path: Path, damage: bytes) -> None:
+    extractor = load_extractor(f"{own}:means")
+    first = extract_cached(images, extractor, cache=tmp_path)
+    (file,) = (tmp_path / "features").iterdir()
+    good = file.read_bytes()
+    file.write_bytes(damage)
+    np.testing.assert_array_equal(extract_cached(images, extractor, cache=tmp_path), first)
+    assert file.read_bytes() == good
+
+
+def test_a_cache_that_cannot_be_written_is_done_without_and_said_once(
+    own: str, images: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture, unsaid: None
+) -> None:
+    (tmp_path / "features").write_text("a file is in the way, for root may write into any folder")
+    for shown in (images, images[::-1]):
+        assert extract_cached(shown, load_extractor(f"{own}:means"), cache=tmp_path).shape == (10, 3)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "what is computed is not kept" in error
+    assert "$T2H_CACHE" in error
+
+
+def test_a_user_without_a_home(
+    own: str, images: np.ndarray, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, unsaid: None
+) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("T2H_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", unknown)
+    assert extract_cached(images, load_extractor(f"{own}:means")).shape == (10, 3)
+    assert "no home folder; set T2H_CACHE" in capsys.readouterr().err
+
+
+def test_the_cache_keeps_to_its_limit_and_what_was_used_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def get(key: str) -> None:
+        cache.cached("numbers", key, lambda: made.append(key) or {"x": np.zeros(1000, np.uint8)}, tmp_path)
+
+    monkeypatch.setattr(cache, "LIMIT", 3 * 1100)
+    for key in ("a", "b", "c", "a", "d", "a", "c", "d", "b"):
+        get(key)
+    assert made == ["a", "b", "c", "d", "b"]  # b was the one not used for longest when d came
+    assert len(list((tmp_path / "numbers").iterdir())) == 3
+
+
 def test_a_lazy_reader_has_the_same_key_as_its_array(images: np.ndarray) -> None:
     class Lazy:
         shape = images.shape
@@ -124,6 +180,33 @@ def test_bad_names(spec: str, message: str) -> None:
 def test_bad_images(own: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match=r"no image to judge|is needed"):
         extract(np.zeros(shape, np.uint8), load_extractor(f"{own}:means"))
+
+
+@pytest.mark.parametrize("name", ["evil:f", "hf:somebody/model"])
+def test_a_reference_file_does_not_choose_what_is_imported(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A module of the working directory runs when its features are asked for by name, and never because a file says."""
+    from t2h.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "evil", raising=False)
+    Path("evil.py").write_text(
+        "import pathlib\npathlib.Path('ran').touch()\ndef f(images):\n    return images.flatten(1)[:, :5]\n"
+    )
+    rng = np.random.default_rng(0)
+    statistics = feature_statistics(rng.normal(size=(20, 5)))
+    seen_by = Features(name, "0" * 64, "its own", 5)
+    table = dict.fromkeys(("features", "labels", "train_rows", "held_out", "held_out_labels", "classifier"))
+    reference = Reference("x", "train", statistics, seen_by, (3, 8, 8), ("a",), **table, sha256="0")  # type: ignore
+    save_reference(reference, Path("reference.safetensors"))
+    np.savez("samples.npz", images=rng.integers(0, 256, (20, 8, 8, 3)).astype(np.uint8))
+    assert main(["evaluate", "samples.npz", "--reference", "reference.safetensors", "--out", "result.json"]) == 2
+    assert f"say so: --features {name}" in capsys.readouterr().err
+    assert not Path("ran").exists()
+    if name == "evil:f":
+        assert load_extractor(name).name == name
+        assert Path("ran").exists()
 
 
 def test_a_transformers_vision_model(tmp_path: Path, images: np.ndarray) -> None:

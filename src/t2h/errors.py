@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -23,11 +24,22 @@ def unknown_name(kind: str, given: object, allowed: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} {given!r}{hint} Allowed: {', '.join(names)}.")
 
 
+_REASONS = {
+    errno.ENOSPC: "the disk is full; what was there before is unchanged. Make room, and run the same command again.",
+    errno.EDQUOT: "your quota of this disk is used up; make room, and run the same command again.",
+    errno.EACCES: "permission denied; choose a place that you may read and write.",
+    errno.EPERM: "permission denied; choose a place that you may read and write.",
+    errno.EROFS: "the file system is read-only; choose a place that can be written.",
+    errno.ENOENT: "no such file or directory.",
+}
+
+
 def one_line(error: Exception) -> str:
-    """An error as a user should read it: the system's own are turned into "file: what is wrong"."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror.lower()}; check that the place exists, may be written, and has room."
-    return str(error)
+    """An error as a user should read it: an `OSError` becomes "file: what is wrong"."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    reason = _REASONS.get(error.errno or 0, f"{error.strerror.lower()}.")
+    return reason if error.filename is None else f"{error.filename}: {reason}"
 
 
 def exit_status(program: str, call: Callable[[], int | None]) -> int:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from t2h.benchmark.claim import claim
-from t2h.benchmark.plan import Cell, Judging, Plan
-from t2h.data import ImageTable, load_images, long_tail_rows
+from filelock import FileLock
+
+from t2h.benchmark.plan import Cell, Plan
 from t2h.device import pick_device
 from t2h.errors import UserError
 from t2h.evaluation.curve import Drawing, evaluate_run
 from t2h.evaluation.figures import Judge
-from t2h.evaluation.reference import Reference, make_reference
+from t2h.evaluation.reference import reference_of
 from t2h.evaluation.reference_file import load_reference, save_reference
-from t2h.features.base import FeatureExtractor
-from t2h.features.load import extractor_like, load_extractor
+from t2h.features.load import load_extractor
 from t2h.results.result import Result, read_result
 
 State = Literal["done", "failed", "begun", "to do"]
@@ -27,8 +24,8 @@ REFERENCE = "reference.safetensors"
 
 
 @dataclass(frozen=True)
-class Workplace:
-    """Where the cells of a plan are worked on, and with what.
+class BenchmarkFolder:
+    """The folder of a benchmark, and what its cells are worked on with.
 
     Args:
         out: the benchmark's folder.
@@ -42,10 +39,15 @@ class Workplace:
     inception_weights: Path | None = None
     progress: bool = True
 
-    @property
-    def claims(self) -> Path:
-        """Where tickets lie: outside the runs, whose folders hold nothing but the run."""
-        return self.out / ".claims"
+    def lock(self, name: str) -> FileLock:
+        """The lock on a piece of work, which one process at a time can hold, of all that share the folder.
+
+        The operating system releases it when its holder dies. So the folder must lie where files can be locked: local
+        disks can, and network file systems as far as they were set up for it (NFS from version 4 on usually is).
+        """
+        folder = self.out / ".claims"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{name.replace('/', '~')}.lock")
 
     def folder(self, cell: Cell) -> Path:
         """The cell's run folder."""
@@ -60,7 +62,7 @@ class Workplace:
         return self.folder(cell) / "failed.txt"
 
 
-def result_of(cell: Cell, plan: Plan, place: Workplace) -> Result | None:
+def result_of(cell: Cell, plan: Plan, place: BenchmarkFolder) -> Result | None:
     """The cell's result, if it has all points that the plan asks for."""
     file = place.result_file(cell)
     if not file.exists():
@@ -69,7 +71,7 @@ def result_of(cell: Cell, plan: Plan, place: Workplace) -> Result | None:
     return result if set(plan.evaluation.w) <= {point["w"] for point in result["points"]} else None
 
 
-def state_of(cell: Cell, plan: Plan, place: Workplace) -> State:
+def state_of(cell: Cell, plan: Plan, place: BenchmarkFolder) -> State:
     """How far the cell has come."""
     if result_of(cell, plan, place) is not None:
         return "done"
@@ -78,7 +80,7 @@ def state_of(cell: Cell, plan: Plan, place: Workplace) -> State:
     return "begun" if (place.folder(cell) / "config.yaml").exists() else "to do"
 
 
-def work(cell: Cell, plan: Plan, place: Workplace, judges: Judges) -> int | None:
+def work(cell: Cell, plan: Plan, place: BenchmarkFolder, judges: Judges) -> int | None:
     """Train and judge; returns the number of the signal that interrupted the training, or None when all is done.
 
     Raises:
@@ -98,7 +100,7 @@ def work(cell: Cell, plan: Plan, place: Workplace, judges: Judges) -> int | None
     return None
 
 
-def note_failure(cell: Cell, place: Workplace, error: Exception) -> str:
+def note_failure(cell: Cell, place: BenchmarkFolder, error: Exception) -> str:
     """Write down why a cell failed; returns the last line."""
     text = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
     file = place.failure(cell)
@@ -110,11 +112,10 @@ def note_failure(cell: Cell, place: Workplace, error: Exception) -> str:
 class Judges:
     """The judge of each data set: its reference is made once, by whichever process comes first."""
 
-    def __init__(self, asked: Judging, place: Workplace) -> None:
-        self.asked, self.place = asked, place
+    def __init__(self, plan: Plan, place: BenchmarkFolder) -> None:
+        self.asked, self.place = plan.evaluation, place
         self.device = str(pick_device(place.device))
-        self._judge = cache(self._make)
-        self._configs: dict[str, Cell] = {}
+        self._judges: dict[str, Judge] = {}
 
     def of(self, cell: Cell) -> Judge:
         """The judge of this cell's data set.
@@ -122,44 +123,19 @@ class Judges:
         Raises:
             UserError: for data or features that are not there.
         """
-        self._configs.setdefault(cell.data, cell)
-        return self._judge(cell.data)
+        if cell.data not in self._judges:
+            self._judges[cell.data] = self._make(cell)
+        return self._judges[cell.data]
 
-    def _make(self, data: str) -> Judge:
-        file = self.place.out / data / REFERENCE
-        while not file.exists():
-            with_claim = claim(self.place.claims, f"{data}~reference")
-            if with_claim is None:
-                time.sleep(1.0)  # another process is making it
-                continue
-            with with_claim:
-                if not file.exists():
-                    save_reference(self._reference(self._configs[data]), file)
+    def _make(self, cell: Cell) -> Judge:
+        asked, weights = self.asked, self.place.inception_weights
+        file = self.place.out / cell.data / REFERENCE
+        with self.place.lock(f"{cell.data}/reference"):
+            if not file.exists():
+                made = reference_of(
+                    cell.config.data, asked.features, self.device, weights, asked.held_out_split, self.place.progress
+                )
+                save_reference(made, file)
         reference = load_reference(file)
-        return Judge(reference, self._extractor(reference), self.asked.options)
-
-    def _reference(self, cell: Cell) -> Reference:
-        config, asked = cell.config.data, self.asked
-        table = _images(cell, config.split)
-        rows = long_tail_rows(table, config)
-        extractor: FeatureExtractor
-        if asked.features == "classifier":
-            from t2h.features.classifier import classifier_for
-
-            extractor = classifier_for(table.images, table.labels, table.num_classes, device=self.device)
-        else:
-            extractor = load_extractor(asked.features, self.device, self.place.inception_weights)
-        held_out = None if asked.held_out_split is None else _images(cell, asked.held_out_split)
-        return make_reference(table, extractor, rows, held_out, self.place.progress)
-
-    def _extractor(self, reference: Reference) -> FeatureExtractor:
-        own = reference.extractor(self.device)
-        if own is not None:
-            return own
-        assert reference.seen_by is not None
-        return load_extractor(extractor_like(reference.seen_by.name), self.device, self.place.inception_weights)
-
-
-def _images(cell: Cell, split: str) -> ImageTable:
-    config = cell.config.data
-    return load_images(config.data, config.root, split, config.image_size, config.channels, config.download)
+        extractor = reference.extractor(self.device) or load_extractor(asked.features, self.device, weights)
+        return Judge(reference, extractor, asked.options)

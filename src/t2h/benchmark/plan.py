@@ -1,35 +1,27 @@
-"""A plan: what is trained on what, and how it is judged. A YAML file, or a built-in one by name."""
+"""A plan: what is trained on what, and how it is evaluated."""
 
 from __future__ import annotations
 
 import itertools
-import re
 from dataclasses import dataclass, field
-from importlib.resources import files
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from t2h.data.longtail import check_imbalance
 from t2h.device import Precision
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError
 from t2h.evaluation.options import KINDS, FigureOptions
-from t2h.methods import describe
 from t2h.samples.draw import Sampling
 from t2h.training.config import TrainConfig
 
 Tree = dict[str, Any]
 
-_ENTRIES = ("about", "base", "data", "imbalance", "methods", "seeds", "baseline", "evaluation", "published")
-# What a method may change; the rest is common to all, so that all see the same images in the same number.
-_OF_METHODS = ("objective", "methods", "learning")
-_SHARED_LEARNING = ("steps", "batch_size", "seed", "flip")
-
 
 @dataclass(frozen=True)
-class Judging:
-    """How every cell is judged."""
+class EvaluationPlan:
+    """How every cell is evaluated."""
 
     features: str = "inception"
     """inception, classifier (trained on the balanced set), module:callable, or hf:NAME."""
@@ -116,7 +108,7 @@ class Plan:
     imbalance: tuple[float, ...] = (0.01,)
     seeds: tuple[int, ...] = (0, 1, 2)
     baseline: str = "ddpm"
-    evaluation: Judging = field(default_factory=Judging)
+    evaluation: EvaluationPlan = field(default_factory=EvaluationPlan)
     published: tuple[Published, ...] = ()
     about: str = ""
 
@@ -140,139 +132,20 @@ class Plan:
     def _config(
         self, data: Tree, imbalance: float, method: str, seed: int, root: Path | None, device: str
     ) -> TrainConfig:
-        place = {} if root is None else {"root": str(root)}
         parts = (
-            {"data": place},
+            {"data": {} if root is None else {"root": str(root)}},
             self.base,
             {"data": {**data, "imbalance": imbalance}},
             self.methods[method],
             {"learning": {"seed": seed}, "machine": {"device": device}},
         )
-        tree: Tree = {}
-        for part in parts:
-            tree = _merged(tree, part)
         try:
-            return TrainConfig.from_yaml(yaml.safe_dump(tree))
+            return TrainConfig.from_yaml(yaml.safe_dump(reduce(_merged, parts)))
         except UserError as error:
             raise UserError(f"plan {self.name}, method {method}: {error}") from error
 
 
-def read_plan(given: str) -> Plan:
-    """The plan of a YAML file, or a built-in one.
-
-    Raises:
-        UserError: for a name that is neither, or where the file is no plan.
-    """
-    folder = files("t2h.benchmark") / "plans"
-    built_in = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-    if given in built_in:
-        return parse_plan((folder / f"{given}.yaml").read_text(encoding="utf-8"), given)
-    path = Path(given)
-    if not path.is_file():
-        if path.suffix in (".yaml", ".yml"):
-            raise UserError(f"there is no plan {path}; give a YAML file, or one of {', '.join(built_in)}.")
-        raise unknown_name("plan", given, built_in)
-    return parse_plan(path.read_text(encoding="utf-8"), path.stem)
-
-
-def parse_plan(text: str, name: str) -> Plan:
-    """The plan of a YAML text.
-
-    Raises:
-        UserError: where it is none; the line says which entry.
-    """
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"plan {name} is not readable as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict):
-        raise UserError(f"plan {name} holds no entries; it needs data and methods.")
-    for entry in tree:
-        if entry not in _ENTRIES:
-            raise unknown_name(f"entry of plan {name}", entry, _ENTRIES)
-    for entry in ("data", "methods"):
-        if not tree.get(entry):
-            raise UserError(f"plan {name} has no {entry}; give at least one, as `{entry}: {{NAME: {{...}}}}`.")
-    try:
-        plan = Plan(
-            name=name,
-            data=_entries(tree, "data"),
-            methods=_entries(tree, "methods"),
-            base=tree.get("base") or {},
-            imbalance=tuple(float(value) for value in tree.get("imbalance", (0.01,))),
-            seeds=tuple(int(seed) for seed in tree.get("seeds", (0, 1, 2))),
-            baseline=str(tree.get("baseline", "ddpm")),
-            evaluation=_judging(tree.get("evaluation") or {}, name),
-            published=tuple(Published(**entry) for entry in tree.get("published") or ()),
-            about=" ".join(str(tree.get("about", "")).split()),
-        )
-    except (TypeError, ValueError, AttributeError) as error:
-        raise error if isinstance(error, UserError) else UserError(f"plan {name}: {error}") from error
-    _check(plan)
-    return plan
-
-
-def _entries(tree: Tree, entry: str) -> dict[str, Tree]:
-    return {str(name): dict(value or {}) for name, value in tree[entry].items()}
-
-
-def _judging(tree: Tree, name: str) -> Judging:
-    for entry in tree:
-        if entry not in Judging.__dataclass_fields__:
-            raise unknown_name(f"evaluation entry of plan {name}", entry, Judging.__dataclass_fields__)
-    known: Tree = {key: tuple(value) if isinstance(value, list) else value for key, value in tree.items()}
-    if "w" in known:
-        known["w"] = tuple(float(w) for w in known["w"])
-    return Judging(**known)
-
-
-def _check(plan: Plan) -> None:
-    """Everything that can be known before data are read.
-
-    Raises:
-        UserError: for the first thing that is wrong.
-    """
-    for name in (*plan.data, *plan.methods):
-        if not re.fullmatch(r"[\w.+-]+", name):
-            raise UserError(f"plan {plan.name}: {name!r} names a folder; use letters, digits and . + - _ only.")
-    if plan.baseline not in plan.methods:
-        raise unknown_name(f"baseline of plan {plan.name}", plan.baseline, plan.methods)
-    for what, values in (("imbalance", plan.imbalance), ("seeds", plan.seeds)):
-        if not values or len(set(values)) < len(values):
-            raise UserError(f"plan {plan.name}: {what} is {list(values)}; give at least one, each once.")
-    for imbalance in plan.imbalance:
-        check_imbalance(imbalance)
-    for name, tree in plan.data.items():
-        if "data" not in tree:
-            raise UserError(f"plan {plan.name}, data {name}: `data` is missing, such as `{name}: {{data: cifar10}}`.")
-    for method, tree in plan.methods.items():
-        for entry in tree:
-            if entry not in _OF_METHODS:
-                raise unknown_name(f"entry of method {method} in plan {plan.name}", entry, _OF_METHODS)
-        shared = [key for key in tree.get("learning") or {} if key in _SHARED_LEARNING]
-        if shared:
-            raise UserError(
-                f"plan {plan.name}, method {method} changes learning.{shared[0]}, which all methods share so that they "
-                "compare; set it under base."
-            )
-    cells = plan.cells()
-    for published in plan.published:
-        if published.data not in {cell.data for cell in cells}:
-            raise unknown_name(
-                f"data of published numbers in plan {plan.name}", published.data, {c.data for c in cells}
-            )
-    for cell in cells:
-        if cell.seed == plan.seeds[0]:
-            describe(cell.config.objective, cell.config.methods)
-
-
 def _merged(tree: Tree, over: Tree) -> Tree:
     """``over`` laid over ``tree``, entry by entry."""
-    both = {
-        key: _merged(tree[key], value) for key, value in over.items() if _is_tree(value) and _is_tree(tree.get(key))
-    }
-    return tree | over | both
-
-
-def _is_tree(value: Any) -> bool:
-    return isinstance(value, dict)
+    both = [key for key in over if isinstance(tree.get(key), dict) and isinstance(over[key], dict)]
+    return tree | over | {key: _merged(tree[key], over[key]) for key in both}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from t2h.benchmark.cells import Workplace
+from t2h.benchmark.cells import BenchmarkFolder
 from t2h.benchmark.plan import Cell
 from t2h.training.checkpoints import RunFolder
 
@@ -51,7 +51,7 @@ class Transfer:
         return float(np.array(of)[there].sum() / total) if total else float("nan")
 
 
-def transfers(cells: Sequence[Cell], place: Workplace) -> list[Transfer]:
+def transfers(cells: Sequence[Cell], place: BenchmarkFolder) -> list[Transfer]:
     """The transfers of every method that counts them, over the seeds of ``cells``."""
     sums: dict[tuple[str, str], dict[str, Any]] = {}
     for cell in cells:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from t2h.benchmark.cells import Workplace, result_of, state_of
+from t2h.benchmark.cells import BenchmarkFolder, result_of, state_of
 from t2h.benchmark.plan import Cell, Plan
 from t2h.benchmark.show import FORMATS, Grid, grids
 from t2h.benchmark.table import Part, Results, as_json, columns, summarise
@@ -32,7 +32,7 @@ _LIMITS = (
 )
 
 
-def write_all(plan: Plan, cells: Sequence[Cell], place: Workplace, form: str = "text") -> str | None:
+def write_all(plan: Plan, cells: Sequence[Cell], place: BenchmarkFolder, form: str = "text") -> str | None:
     """Write what the results that are there say; returns the tables in a format, or None where there is no result."""
     results = {cell: result for cell in cells if (result := result_of(cell, plan, place)) is not None}
     if not results:
@@ -55,7 +55,7 @@ def write_all(plan: Plan, cells: Sequence[Cell], place: Workplace, form: str = "
     return FORMATS[form](plan, parts)
 
 
-def _cell(cell: Cell, plan: Plan, place: Workplace, result: Result | None) -> dict[str, Any]:
+def _cell(cell: Cell, plan: Plan, place: BenchmarkFolder, result: Result | None) -> dict[str, Any]:
     """A cell, with its figures at every w where it is done: the curves of all seeds in one small file."""
     state = state_of(cell, plan, place)
     facts = {"data": cell.data, "method": cell.method, "seed": cell.seed, "state": state}
@@ -67,7 +67,7 @@ def _cell(cell: Cell, plan: Plan, place: Workplace, result: Result | None) -> di
     return facts | ({"reason": place.failure(cell).read_text("utf-8")} if state == "failed" else {})
 
 
-def _reports(plan: Plan, results: Results, place: Workplace) -> dict[str, Path]:
+def _reports(plan: Plan, results: Results, place: BenchmarkFolder) -> dict[str, Path]:
     """A report of all methods for each data set, with its first seed: a page of every seed would be unreadable."""
     made = {}
     for data in dict.fromkeys(cell.data for cell in results):

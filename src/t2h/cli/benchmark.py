@@ -48,8 +48,8 @@ def main(argv: list[str]) -> int:
     args = parse(Args, "benchmark", argv)
     import sys
 
-    from t2h.benchmark.cells import Workplace, state_of
-    from t2h.benchmark.plan import read_plan
+    from t2h.benchmark.cells import BenchmarkFolder, state_of
+    from t2h.benchmark.read import read_plan
     from t2h.benchmark.run import run
     from t2h.benchmark.write import write_all
     from t2h.errors import UserError
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
 
         logging.disable_progress_bar()
     plan = read_plan(args.plan)
-    place = Workplace(
+    place = BenchmarkFolder(
         args.out or Path("runs") / f"benchmark-{plan.name}", args.device, args.inception_weights, not args.quiet
     )
     cells = plan.cells(args.root, args.device)
@@ -82,9 +82,9 @@ def main(argv: list[str]) -> int:
         print(f"\n{place.out / 'benchmark.json'}\n{place.out / 'benchmark.html'}", file=sys.stderr)
     if outcome is None:
         return 0
-    print(f"{outcome.done} of {outcome.total} cells are done.", file=sys.stderr)
+    print(f"{outcome.done} of {len(cells)} cells are done.", file=sys.stderr)
     if outcome.elsewhere:
-        print(f"Other processes work at {outcome.elsewhere}; the last one writes the whole table.", file=sys.stderr)
+        print(f"Other processes work on {outcome.elsewhere}; the last one writes the whole table.", file=sys.stderr)
     for cell in outcome.failed:
         print(f"failed: {cell.name}, see {place.failure(cell)} (--retry tries again)", file=sys.stderr)
     return 1 if outcome.failed else 0

@@ -69,8 +69,7 @@ def main(argv: list[str]) -> int:
 
     from t2h.classify.study import Study, filled_arm, make_arm
     from t2h.classify.table import as_text, summarise
-    from t2h.data import load
-    from t2h.data.sources import load_images
+    from t2h.data import load, load_whole
     from t2h.device import pick_device
     from t2h.files import replaced
     from t2h.version import __version__
@@ -81,8 +80,8 @@ def main(argv: list[str]) -> int:
     device, config = str(pick_device(args.device)), args.data
     table = load(config)
     _check_tail(table, args)
-    whole = load(replace(config, imbalance=1.0, counts=None)) if "balanced" in args.arms else table
-    test = load_images(config.data, config.root, args.test_split, config.image_size, config.channels, config.download)
+    whole = load_whole(config) if "balanced" in args.arms else table
+    test = load_whole(config, args.test_split)
     filled, sources = [], []
     for name, source in _sources(args) if "filled" in args.arms else ():
         synthetic = source.images(table, device)

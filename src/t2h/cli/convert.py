@@ -10,6 +10,7 @@ import tyro
 
 from t2h.cli._parse import parse
 from t2h.errors import UserError
+from t2h.files import recover
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _to_official(args: Args) -> int:
     from t2h.official.convert import to_official
     from t2h.pipeline import T2HPipeline
 
-    if not (args.source / "model_index.json").is_file():
+    if not (recover(args.source) / "model_index.json").is_file():
         raise UserError(f"{args.source} is no pipeline folder: it has no model_index.json.")
     if args.out.exists() and not args.overwrite:
         raise UserError(f"{args.out} exists; give another place, or --overwrite to replace it.")

@@ -10,7 +10,6 @@ import tyro
 
 from t2h.cli._parse import parse
 from t2h.data.config import DataConfig
-from t2h.data.table import ImageTable
 
 
 @dataclass(frozen=True)
@@ -41,38 +40,29 @@ class Args:
 def main(argv: list[str]) -> int:
     """Make the file and say what is in it."""
     args = parse(Args, "reference", argv)
-    from t2h.data import long_tail_rows
     from t2h.device import pick_device
     from t2h.errors import UserError
-    from t2h.evaluation.reference import describe, make_reference
+    from t2h.evaluation.reference import describe, reference_of
     from t2h.evaluation.reference_file import save_reference
-    from t2h.features.base import FeatureExtractor
-    from t2h.features.classifier import classifier_for
-    from t2h.features.load import load_extractor
 
     if args.out.suffix not in (".safetensors", ".npz"):
         raise UserError(f"--out {args.out}: a reference file ends in .safetensors or .npz.")
-    config, device = args.data, str(pick_device(args.device))
-    table = _images(config, config.split)
-    rows = long_tail_rows(table, config)
-    extractor: FeatureExtractor
-    if args.features == "classifier":
-        classifier = classifier_for(table.images, table.labels, table.num_classes, device=device, progress=True)
-        print(f"classifier: {classifier.accuracy:.1%} right on images of {table.name} that it was not trained on")
-        extractor = classifier
-    else:
-        extractor = load_extractor(args.features, device, args.inception_weights, args.resize, config.download)
-    held_out = None if args.held_out_split is None else _images(config, args.held_out_split)
-    reference = make_reference(table, extractor, rows, held_out, progress=True, batch_size=args.batch_size)
+    reference = reference_of(
+        args.data,
+        args.features,
+        str(pick_device(args.device)),
+        args.inception_weights,
+        args.held_out_split,
+        True,
+        args.resize,
+        args.batch_size,
+    )
     save_reference(reference, args.out)
-    trained = "" if rows is None else f", {len(rows):,} of them training images"
-    print(f"{args.out}: {len(table):,} images of {table.num_classes} classes ({table.name}, {table.split}){trained}")
+    if (classifier := reference.extractor()) is not None:
+        print(f"classifier: {classifier.accuracy:.1%} right on images of {reference.name} that it was not trained on")
+    trained = "" if reference.train_rows is None else f", {len(reference.train_rows):,} of them training images"
+    of = f"{reference.num_classes} classes ({reference.name}, {reference.split})"
+    print(f"{args.out}: {reference.statistics.n:,} images of {of}{trained}")
     assert reference.seen_by is not None
     print(f"seen by {describe(reference.seen_by)}")
     return 0
-
-
-def _images(config: DataConfig, split: str) -> ImageTable:
-    from t2h.data import load_images
-
-    return load_images(config.data, config.root, split, config.image_size, config.channels, config.download)

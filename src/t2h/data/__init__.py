@@ -1,6 +1,6 @@
 """Labelled images and their long tails."""
 
-from t2h.data.config import DataConfig, load, long_tail_rows
+from t2h.data.config import DataConfig, load, load_whole, long_tail_rows
 from t2h.data.groups import head_to_tail, shots, thirds
 from t2h.data.longtail import class_frequency, long_tail_indices, profile_counts
 from t2h.data.sources import SOURCES, load_images
@@ -15,6 +15,7 @@ __all__ = [
     "head_to_tail",
     "load",
     "load_images",
+    "load_whole",
     "long_tail_indices",
     "long_tail_rows",
     "profile_counts",

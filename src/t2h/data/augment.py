@@ -1,8 +1,8 @@
-"""Augmentation of which the network is told: Karras et al., "Training Generative Adversarial Networks with Limited
-Data", NeurIPS 2020 (ADA), in the form for diffusion models of Karras et al., "Elucidating the Design Space of
+"""Augmentation, on which the network is conditioned: Karras et al., "Training Generative Adversarial Networks with
+Limited Data", NeurIPS 2020 (ADA), in the form for diffusion models of Karras et al., "Elucidating the Design Space of
 Diffusion-Based Generative Models", NeurIPS 2022 (table 6), which CBDM uses with p = 0.12.
 
-    what                         drawn                                       told
+    what                         drawn                                       condition
     mirror left to right         a_0 = 0 or 1, always                        a_0
     mirror top to bottom         a_1 = 0 or 1, with chance p                 a_1
     scale by 2^(0.2 a_2)         a_2 ~ N(0, 1), with chance p                a_2
@@ -13,11 +13,11 @@ Diffusion-Based Generative Models", NeurIPS 2022 (table 6), which CBDM uses with
     shift by a_6/8 and a_7/8     a_6, a_7 ~ N(0, 1), with chance p           a_6, a_7
       of the image's size
 
-in this order, about the centre of the image. All nine numbers are zero for an image as it is, so a network that is told
-zeros draws images as they are: augmentation does not leak into the samples.
+in this order, about the centre of the image. All nine numbers are zero for an image as it is, so a network that is
+given zeros draws images as they are: augmentation does not leak into the samples.
 
-A negative a_5 along a_4 is told like a positive one along the opposite direction, though one shrinks and the other
-stretches; so it is in the source.
+A negative a_5 along a_4 gives the condition of a positive one along the opposite direction, though one shrinks and the
+other stretches; so it is in the source.
 
 *Ours*: pixels by bicubic interpolation of an image that is mirrored at its border pixels, and clamped to [-1, 1];
 an image of which nothing but a mirror was drawn keeps its exact pixels. Grid sampling is torch's, on any device.
@@ -50,15 +50,15 @@ def augment(
         generator: on the device of the images.
 
     Returns:
-        The images, and what the network is told of them.
+        The images, and what the network is conditioned on.
     """
     a = _draw(len(images), probability, generator)
     angles = [a[3].cos() - 1, a[3].sin(), a[5] * a[4].cos(), a[5] * a[4].sin()]
-    told = torch.stack([a[0], a[1], a[2], *angles, a[6], a[7]], dim=1)
+    condition = torch.stack([a[0], a[1], a[2], *angles, a[6], a[7]], dim=1)
     mirrored = _mirror(_mirror(images, a[0], -1), a[1], -2)
     height, width = images.shape[2:]
     moved = (a[2:] != 0).any(dim=0).reshape(-1, 1, 1, 1)
-    return torch.where(moved, _resample(mirrored, _matrix(a, height, width)), mirrored), told
+    return torch.where(moved, _resample(mirrored, _matrix(a, height, width)), mirrored), condition
 
 
 def _draw(n: int, probability: float, generator: torch.Generator) -> Float[Tensor, "8 b"]:

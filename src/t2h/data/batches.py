@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from t2h.data.table import Images, ImageTable
+from t2h.data.table import MEMORY_BUDGET, Images, ImageTable
 from t2h.errors import UserError
 from t2h.randomness import derive_seed, generator
 
@@ -48,7 +47,13 @@ class Order:
         if len(labels) == 0:
             raise UserError("the training set has no image; check the data folder and the long-tail options.")
         self.labels, self.seed, self.power = labels, seed, power
-        self._epoch = lru_cache(maxsize=2)(self._make_epoch)
+        self._epochs: dict[int, Int[np.ndarray, " n"]] = {}
+
+    def _epoch(self, epoch: int) -> Int[np.ndarray, " n"]:
+        if epoch not in self._epochs:
+            last = dict(list(self._epochs.items())[-1:])  # a batch may reach from one epoch into the next
+            self._epochs = last | {epoch: self._make_epoch(epoch)}
+        return self._epochs[epoch]
 
     def _make_epoch(self, epoch: int) -> Int[np.ndarray, " n"]:
         n = len(self.labels)
@@ -107,16 +112,17 @@ class BatchStream:
         seed: int,
         power: float = 1.0,
         flip: bool = True,
-        resident_bytes: int = 4 * 2**30,
+        resident_bytes: int = MEMORY_BUDGET,
         workers: int = 4,
     ) -> None:
         self.table, self.device, self.seed, self.flip, self.workers = table, device, seed, flip, workers
         self.order = Order(table.labels, seed, power)
-        self.others = Order(table.labels, derive_seed(seed, "others"), power)
+        self.reference_order = Order(table.labels, derive_seed(seed, "others"), power)
         self.bytes = int(np.prod(table.images.shape))
         self.resident = self.bytes <= resident_bytes
         if self.resident:
-            self._images = torch.from_numpy(np.asarray(table.images[np.arange(len(table))])).to(device)
+            images = table.images if isinstance(table.images, np.ndarray) else table.images[np.arange(len(table))]
+            self._images = torch.from_numpy(np.require(images, requirements=("C", "W"))).to(device)
             self._labels = torch.from_numpy(table.labels).to(device)
 
     def describe(self) -> str:
@@ -132,12 +138,12 @@ class BatchStream:
         for k, (images, labels) in enumerate(source):
             yield self._x0(images, "flip", share.rank, start + k * share.world * share.size), labels
 
-    def more(self, k: int, count: int) -> tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]]:
-        """``count`` further images and their labels for batch ``k``, the same for every process.
+    def references(self, k: int, count: int) -> tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]]:
+        """``count`` images and their labels to which batch ``k`` may look besides its own, the same for every process.
 
         They come from a sequence of their own, which is made as that of the batches.
         """
-        rows = self.others.rows(k * count, count)
+        rows = self.reference_order.rows(k * count, count)
         if self.resident:
             images, labels = self._of(rows)
         else:

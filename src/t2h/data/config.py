@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from t2h.data.decode import settled
 from t2h.data.longtail import Profile, check_imbalance, long_tail_indices
+from t2h.data.settle import settled
 from t2h.data.sources import open_images
 from t2h.data.sources.base import Request
 from t2h.data.table import ImageTable
@@ -48,18 +48,19 @@ def load(config: DataConfig) -> ImageTable:
         UserError: as `load_images` and `long_tail_indices`.
     """
     check_imbalance(config.imbalance)
-    table = open_images(
-        Request(
-            config.data,
-            None if config.root is None else Path(config.root),
-            config.split,
-            config.image_size,
-            config.channels,
-            config.download,
-        )
-    )
+    table = open_images(_request(config, config.split))
     rows = long_tail_rows(table, config)
-    return settled(table.select(np.arange(len(table)) if rows is None else rows))
+    return settled(table if rows is None else table.select(rows))
+
+
+def load_whole(config: DataConfig, split: str | None = None) -> ImageTable:
+    """All images of a split, by default of the configuration's own, whatever its long tail."""
+    return settled(open_images(_request(config, split or config.split)))
+
+
+def _request(config: DataConfig, split: str) -> Request:
+    root = None if config.root is None else Path(config.root)
+    return Request(config.data, root, split, config.image_size, config.channels, config.download)
 
 
 def long_tail_rows(table: ImageTable, config: DataConfig) -> Int[np.ndarray, " n"] | None:

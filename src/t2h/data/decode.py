@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,15 +12,13 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
-from tqdm import tqdm
 
-from t2h.data.table import Images, ImageTable
 from t2h.errors import UserError
 
-MEMORY_BUDGET = 2 << 30  # bytes of decoded images that are kept in memory; larger sets are decoded on access
+THREADS = min(16, os.cpu_count() or 1)
+CHUNK = 64  # images a thread takes at once
 _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 _ORIENTATION = 0x0112  # EXIF tag
-_CHUNK = 64  # images a thread takes at once
 
 
 @runtime_checkable
@@ -137,40 +135,6 @@ def _fitted(image: Image.Image, height: int, width: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What the headers of a store's images say."""
-
-    sizes: frozenset[tuple[int, int]]
-    """All (height, width) that occur, upright."""
-    grey: bool
-    """Whether all images are grey."""
-    problems: tuple[str, ...]
-    """One line, name and reason, for each image whose header cannot be read."""
-
-
-def survey(store: Store) -> Survey:
-    """Reads the header of every image."""
-    sizes, grey, problems = set(), True, []
-    with ThreadPoolExecutor(_threads()) as pool:
-        for size, is_grey, problem in pool.map(lambda i: _header(store, i), range(len(store)), chunksize=_CHUNK):
-            if problem is not None:
-                problems.append(problem)
-            else:
-                sizes.add(size)
-                grey &= is_grey
-    return Survey(frozenset(sizes), grey, tuple(problems))
-
-
-def _header(store: Store, i: int) -> tuple[tuple[int, int], bool, str | None]:
-    try:
-        with store.open(i) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) >= 5
-            return (image.size if turned else image.size[::-1]), image.mode in _GREY_MODES, None
-    except Exception as error:
-        return (0, 0), True, _problem(store.name(i), error)
-
-
 def encoded(store: Store, what: str, image_size: int | None, channels: int | None) -> EncodedImages:
     """The lazy reader of all images of a store. What is not given follows from the headers: the size that all images
     share, and RGB unless all are grey.
@@ -180,72 +144,41 @@ def encoded(store: Store, what: str, image_size: int | None, channels: int | Non
     """
     size = None if image_size is None else (image_size, image_size)
     if size is None or channels is None:
-        found = survey(store)
-        if not found.sizes:
-            raise unreadable(found.problems, len(store))
-        if size is None and len(found.sizes) > 1:
-            (h0, w0), (h1, w1) = min(found.sizes), max(found.sizes)
+        with ThreadPoolExecutor(THREADS) as pool:
+            headers = list(pool.map(lambda i: _header(store, i), range(len(store)), chunksize=CHUNK))
+        read = [header for header in headers if not isinstance(header, str)]
+        if not read:
+            raise unreadable([header for header in headers if isinstance(header, str)], len(store))
+        sizes = {header[0] for header in read}
+        if size is None and len(sizes) > 1:
+            (h0, w0), (h1, w1) = min(sizes), max(sizes)
             raise UserError(
-                f"{what}: images of {len(found.sizes)} sizes, from {w0}x{h0} to {w1}x{h1} pixels; choose one with "
+                f"{what}: images of {len(sizes)} sizes, from {w0}x{h0} to {w1}x{h1} pixels; choose one with "
                 "image_size (--image-size 32, say): each image is resized and its centre kept."
             )
-        size = size or min(found.sizes)
-        channels = channels or (1 if found.grey else 3)
+        size = size or min(sizes)
+        channels = channels or (1 if all(is_grey for _, is_grey in read) else 3)
     return EncodedImages(store, size, channels, np.arange(len(store)))
 
 
-def settled(table: ImageTable, budget: int = MEMORY_BUDGET) -> ImageTable:
-    """The table after every image was decoded once, so that nothing unreadable can stop a training later.
-
-    Images that need no more than ``budget`` bytes stay in memory; more are decoded again on access.
-
-    Raises:
-        UserError: naming every image that cannot be read.
-    """
-    lazy = table.images
-    if not isinstance(lazy, EncodedImages):
-        return table
-    keep = int(np.prod(lazy.shape)) <= budget
-    pixels = np.empty(lazy.shape if keep else (0,), np.uint8)
-
-    def check(i: int) -> str | None:
-        try:
-            image = lazy.decode(i)
-        except Exception as error:
-            return _problem(lazy.store.name(int(lazy.index[i])), error)
-        if keep:
-            pixels[i] = image
-        return None
-
-    with ThreadPoolExecutor(_threads()) as pool:
-        problems = list(_in_chunks(pool, check, len(table), f"{table.name}: {'reading' if keep else 'checking'}"))
-    if problems:
-        raise unreadable(problems, len(table))
-    images: Images = pixels if keep else lazy
-    return replace(table, images=images)
+def _header(store: Store, i: int) -> tuple[tuple[int, int], bool] | str:
+    """(height, width) of the image, upright, and whether it is grey; or what is wrong with it."""
+    try:
+        with store.open(i) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+            return (image.size if turned else image.size[::-1]), image.mode in _GREY_MODES
+    except Exception as error:
+        return problem(store.name(i), error)
 
 
-def _in_chunks(pool: ThreadPoolExecutor, check, n: int, what: str) -> Iterable[str]:
-    def run(start: int) -> list[str | None]:
-        return [check(i) for i in range(start, min(start + _CHUNK, n))]
-
-    with tqdm(total=n, desc=what, unit=" images", disable=None, leave=False) as progress:
-        for results in pool.map(run, range(0, n, _CHUNK)):
-            progress.update(len(results))
-            yield from (problem for problem in results if problem is not None)
+def problem(name: str, error: Exception) -> str:
+    """Why the image of this name cannot be read, in one line."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"{name}: not an image"
+    return f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
 
 
 def unreadable(problems: Sequence[str], total: int) -> UserError:
     """The error that names every image that cannot be read."""
     listing = "\n  ".join(problems)
     return UserError(f"{len(problems)} of {total} images cannot be read; replace or remove them:\n  {listing}")
-
-
-def _problem(name: str, error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return f"{name}: not an image"
-    return f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-
-
-def _threads() -> int:
-    return min(16, os.cpu_count() or 1)

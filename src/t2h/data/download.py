@@ -7,10 +7,12 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
+from filelock import FileLock
 from tqdm import tqdm
 
 from t2h.errors import UserError
@@ -46,12 +48,24 @@ def missing(data: str, what: str, root: Path, remotes: Sequence[RemoteFile]) -> 
 def download(remote: RemoteFile, target: Path, timeout: float = 30.0) -> None:
     """Fetches a file, with a progress bar, to ``target``, which appears only when it is whole and right.
 
-    What has come so far stays in ``target``.part and is continued by the next call.
+    What has come so far stays in ``target``.part and is continued by the next call. Of several processes, and of
+    several machines if their file system has locks, one fetches and the others wait for it.
 
     Raises:
         UserError: if the address cannot be reached, the transfer breaks off, or size or md5 are not as they must be.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    lock = target.with_name(f".{target.name}.lock")
+    with FileLock(lock):
+        try:
+            if not (target.is_file() and target.stat().st_size == remote.size):
+                _download(remote, target, timeout)
+        finally:
+            with suppress(OSError):  # Windows keeps what is open
+                lock.unlink()
+
+
+def _download(remote: RemoteFile, target: Path, timeout: float) -> None:
     part = target.with_name(target.name + ".part")
     have = part.stat().st_size if part.exists() else 0
     if have > remote.size:

@@ -11,10 +11,16 @@ from jaxtyping import Int, UInt8
 
 from t2h.errors import UserError
 
+MEMORY_BUDGET = 4 << 30
+"""Bytes of decoded images that are kept in memory, and on the device in training; more are decoded when needed."""
+
 
 @runtime_checkable
 class Images(Protocol):
-    """Images that are indexed by an array of positions: a uint8 array (N, C, H, W), or a lazy reader of that shape."""
+    """Images that are indexed by an array of positions: a uint8 array (N, C, H, W), or a lazy reader of that shape.
+
+    A lazy reader has a method ``rows(index)``, which returns the reader of these rows alone.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -83,25 +89,5 @@ class ImageTable:
     def select(self, indices: Int[np.ndarray, " m"] | Sequence[int]) -> ImageTable:
         """The table of these rows, in this order; all classes keep their index."""
         index = np.asarray(indices, dtype=np.int64)
-        return replace(self, images=_rows(self.images, index), labels=self.labels[index])
-
-
-class _Rows:
-    """Some rows of a lazy reader, still lazy."""
-
-    def __init__(self, images: Images, index: np.ndarray) -> None:
-        self.images, self.index = images, index
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (len(self.index), *self.images.shape[1:])
-
-    def __getitem__(self, index: np.ndarray) -> np.ndarray:
-        return self.images[self.index[index]]
-
-
-def _rows(images: Images, index: np.ndarray) -> Images:
-    if type(images) is np.ndarray:
-        return images[index]
-    rows = getattr(images, "rows", None)  # a reader that can narrow itself
-    return _Rows(images, index) if rows is None else rows(index)
+        narrowed = getattr(self.images, "rows", self.images.__getitem__)  # a lazy reader stays lazy
+        return replace(self, images=narrowed(index), labels=self.labels[index])

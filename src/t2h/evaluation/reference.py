@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from t2h.data import ImageTable
+from t2h.data import DataConfig, ImageTable, load_whole, long_tail_rows
 from t2h.errors import UserError
 from t2h.features.base import FeatureExtractor, extract_cached, shape_text, state_sha256
-from t2h.features.classifier import ClassifierFeatures
+from t2h.features.classifier import ClassifierFeatures, classifier_for
+from t2h.features.inception import RESIZES
+from t2h.features.load import load_extractor
 from t2h.metrics.fid import FeatureStatistics, feature_statistics
 
 
@@ -172,6 +174,37 @@ def make_reference(
             sha256="",
         )
     )
+
+
+def reference_of(
+    config: DataConfig,
+    features: str,
+    device: str = "cpu",
+    inception_weights: Path | None = None,
+    held_out_split: str | None = None,
+    progress: bool = False,
+    resize: str = RESIZES[0],
+    batch_size: int = 64,
+) -> Reference:
+    """The reference of a whole data set, which remembers the rows that a long tail of it keeps.
+
+    Args:
+        config: the data and their long tail.
+        features: `classifier` (trained on the images), or what `load_extractor` takes.
+        held_out_split: see `make_reference`.
+
+    Raises:
+        UserError: for data or features that are not there, and as `make_reference`.
+    """
+    table = load_whole(config)
+    rows = long_tail_rows(table, config)
+    extractor: FeatureExtractor
+    if features == "classifier":
+        extractor = classifier_for(table.images, table.labels, table.num_classes, device=device, progress=progress)
+    else:
+        extractor = load_extractor(features, device, inception_weights, resize, config.download)
+    held_out = None if held_out_split is None else load_whole(config, held_out_split)
+    return make_reference(table, extractor, rows, held_out, progress, batch_size)
 
 
 ARRAYS = ("features", "labels", "train_rows", "held_out", "held_out_labels")

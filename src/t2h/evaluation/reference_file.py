@@ -11,7 +11,8 @@ from safetensors import SafetensorError, safe_open
 
 from t2h.errors import UserError
 from t2h.evaluation.reference import ARRAYS, Features, Reference, tensors_of
-from t2h.features.base import file_sha256, write_safely
+from t2h.features.base import file_sha256
+from t2h.features.cache import write_safely
 from t2h.files import replaced
 from t2h.metrics.fid import FeatureStatistics
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -11,12 +10,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from t2h.errors import UserError
-from t2h.files import replaced
+from t2h.features.cache import cached
 
 Pixels = UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]
 
@@ -50,17 +48,6 @@ def unit_range(images: Pixels, device: torch.device | str) -> Float[Tensor, "n c
     """Images as float32 in [0, 1] on a device; uint8 is divided by 255."""
     images = images.to(device)
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
-
-
-def cache_folder() -> Path:
-    """Where features, trained classifiers and downloads are kept: $T2H_CACHE, or ~/.cache/t2h."""
-    return Path(os.environ.get("T2H_CACHE") or Path.home() / ".cache" / "t2h")
-
-
-def write_safely(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, whole or not at all."""
-    with replaced(path) as temporary:
-        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, temporary, metadata)
 
 
 def file_sha256(path: Path) -> str:
@@ -152,11 +139,8 @@ def extract_cached(
     progress: bool = False,
     cache: Path | None = None,
 ) -> Float[np.ndarray, "n d"]:
-    """`extract`, done once: the same pixels through the same network are read back from `cache` (`cache_folder()`)."""
+    """`extract`, done once: the same pixels through the same network are read back from `cache`."""
     key = "|".join([pixels_sha256(images), extractor.name, extractor.sha256, extractor.resize])
-    path = (cache or cache_folder()) / "features" / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
-    if path.is_file():
-        return load_file(path)["features"]
-    features = extract(images, extractor, batch_size, progress)
-    write_safely(path, {"features": features})
-    return features
+    return cached("features", key, lambda: {"features": extract(images, extractor, batch_size, progress)}, cache)[
+        "features"
+    ]

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from safetensors.numpy import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from t2h.errors import UserError
-from t2h.features.base import Pixels, cache_folder, pixels_sha256, state_sha256, unit_range, write_safely
+from t2h.features.base import Pixels, extract, pixels_sha256, state_sha256, unit_range
+from t2h.features.cache import cached
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,9 @@ def train_classifier(
     _fit(network, images, labels, order[split:], config, device, progress)
     channels, height, width = (int(n) for n in images.shape[1:])
     features = ClassifierFeatures(network.state_dict(), (channels, height, width), 0.0, device)
-    features.accuracy = _accuracy(features, images, labels, order[:split])
+    held_out = order[:split]
+    predicted = features.logits(extract(images[held_out], features, 512)).argmax(1)
+    features.accuracy = float((predicted == labels[held_out]).mean())
     return features
 
 
@@ -180,15 +182,6 @@ def _shift(x: Tensor, generator: torch.Generator) -> Tensor:
     return padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]
 
 
-def _accuracy(features: ClassifierFeatures, images: Any, labels: np.ndarray, rows: np.ndarray) -> float:
-    right = 0
-    for start in range(0, len(rows), 512):
-        batch = rows[start : start + 512]
-        scores = features.logits(features(torch.from_numpy(np.ascontiguousarray(images[batch]))).cpu().numpy())
-        right += int((scores.argmax(1) == labels[batch]).sum())
-    return right / len(rows)
-
-
 def classifier_for(
     images: Any,
     labels: Int[np.ndarray, " n"],
@@ -200,10 +193,9 @@ def classifier_for(
 ) -> ClassifierFeatures:
     """`train_classifier`, done once: the same images, labels and configuration are read back from `cache`."""
     config = config or ClassifierConfig()
+
+    def train() -> dict[str, np.ndarray]:
+        return train_classifier(images, labels, num_classes, config, device, progress).tensors()
+
     key = f"{pixels_sha256(images)}|{hashlib.sha256(labels.tobytes()).hexdigest()}|{num_classes}|{config}"
-    path = (cache or cache_folder()) / "classifiers" / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
-    if path.is_file():
-        return ClassifierFeatures.from_tensors(load_file(path), device)
-    features = train_classifier(images, labels, num_classes, config, device, progress)
-    write_safely(path, features.tensors())
-    return features
+    return ClassifierFeatures.from_tensors(cached("classifiers", key, train, cache), device)

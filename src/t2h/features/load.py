@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from t2h.errors import UserError, unknown_name
-from t2h.features.base import FeatureExtractor, cache_folder
+from t2h.features.base import FeatureExtractor
+from t2h.features.cache import cache_folder
 from t2h.features.inception import RESIZES, InceptionFeatures, download_weights
 from t2h.features.other import TransformersFeatures, load_callable
 
@@ -46,6 +47,12 @@ def load_extractor(
     raise unknown_name("feature network", spec, ["inception", "classifier", "module:callable", "hf:NAME"])
 
 
-def extractor_like(seen_by_name: str) -> str:
-    """The `--features` that makes a network of this name, as a reference records it."""
-    return "inception" if seen_by_name.startswith("inception-") else seen_by_name
+def extractor_like(name: str) -> str:
+    """The `--features` that gives the network of this name, as a reference file records it.
+
+    Raises:
+        UserError: for module:callable and hf:NAME, which a file must not choose: what they name would be run.
+    """
+    if ":" in name:
+        raise UserError(f"the reference was seen by {name}; if you trust these features, say so: --features {name}.")
+    return "inception" if name.startswith("inception-") else name

@@ -23,7 +23,7 @@ from diffusers import UNet2DModel
 from torch import nn
 
 from t2h.errors import UserError
-from t2h.files import replaced
+from t2h.files import recover, replaced
 from t2h.network import UNetDenoiser, freeze_null_label
 from t2h.official.checkpoint import OfficialCheckpoint, read_official, write_official
 from t2h.official.unet import Architecture, from_diffusers, to_diffusers
@@ -138,7 +138,7 @@ def save_pipeline(pipeline: T2HPipeline, folder: str | os.PathLike[str], overwri
     Raises:
         UserError: if there is something else, or a pipeline and ``overwrite`` is False.
     """
-    out = Path(folder)
+    out = recover(Path(folder))
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         if not (out / "model_index.json").is_file():
             raise UserError(f"{out} exists and is no pipeline folder; give another place, it will not be replaced.")

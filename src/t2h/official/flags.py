@@ -1,39 +1,15 @@
-"""The syntax of absl's flags, which the official scripts are called with.
-
-`--flag value`, `--flag=value`, `--flag`, `--noflag`, one dash or two, several values by repetition, `--flagfile=PATH`.
-"""
+"""The flags of the official scripts, read by absl as they read them, and what to say of those that differ here."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from t2h.errors import UserError
 
 Kind = Literal["bool", "integer", "float", "string", "integers"]
 DEAD = "no effect, neither there nor here"
-
-# absl puts its own flags into every flagfile that it writes.
-_VALUED_OF_ABSL = {
-    *(
-        "log_dir",
-        "logger_levels",
-        "profile_file",
-        "stderrthreshold",
-        "test_random_seed",
-        "test_randomize_ordering_seed",
-    ),
-    *("test_srcdir", "test_tmpdir", "undefok", "v", "verbosity", "xml_output_file"),
-}
-_OF_ABSL = {
-    *_VALUED_OF_ABSL,
-    *("alsologtostderr", "help", "helpfull", "helpshort", "helpxml", "logtostderr", "only_check_args", "pdb"),
-    *("pdb_post_mortem", "run_with_pdb", "run_with_profiling", "showprefixforinfo", "use_cprofile_for_profiling"),
-}
-_TRUE, _FALSE = ("true", "t", "1"), ("false", "f", "0")
 
 
 @dataclass(frozen=True)
@@ -73,99 +49,39 @@ class Flags:
         return self.values[name] if name in self.given else None
 
 
-def parse_flags(argv: Sequence[str], flags: Iterable[Flag]) -> Flags:
-    """Read a command line as absl does.
+def parse_flags(argv: Sequence[str], table: Iterable[Flag]) -> Flags:
+    """Read a command line with absl, which knows flags of its own as well: it writes them into every flag file.
 
     Raises:
-        UserError: for an unknown flag (with the nearest name), a missing value, or one of the wrong kind.
+        UserError: for an unknown flag, a missing value, or one of the wrong kind; or without absl.
     """
-    table = {flag.name: flag for flag in flags}
-    values: dict[str, Any] = {flag.name: flag.default for flag in table.values()}
-    given: dict[str, list[Any]] = {}
-    surplus: list[str] = []
-    words = iter(_expand(argv))
-    for word in words:
-        if word == "--":
-            surplus.extend(words)
-            break
-        if not word.startswith("-") or word == "-":
-            surplus.append(word)
-            continue
-        name, equals, text = word.lstrip("-").partition("=")
-        flag, value = _match(name, text if equals else None, table)
-        if flag is None:
-            if value is None and name in _VALUED_OF_ABSL:
-                next(words, None)
-            continue
-        if value is None:
-            following = next(words, None)
-            if following is None:
-                raise UserError(f"--{name} needs a value ({flag.kind}), such as --{name}={_shown(flag.default)}.")
-            value = following
-        given.setdefault(flag.name, []).append(_convert(flag, value))
-    for name, converted in given.items():
-        values[name] = converted if table[name].kind == "integers" else converted[-1]
-    return Flags(values, frozenset(given), tuple(surplus))
-
-
-def _match(name: str, text: str | None, table: dict[str, Flag]) -> tuple[Flag | None, str | None]:
-    """The flag that is meant and the text of its value; (None, ...) for one of absl's own."""
-    flag = table.get(name)
-    if flag is not None:
-        return flag, "true" if flag.kind == "bool" and text is None else text
-    negated = table.get(name.removeprefix("no"))
-    if name.startswith("no") and negated is not None and negated.kind == "bool" and text is None:
-        return negated, "false"
-    if name in _OF_ABSL or name.removeprefix("no") in _OF_ABSL:
-        return None, text
-    near = difflib.get_close_matches(name, table, n=1, cutoff=0.5)
-    hint = f"did you mean --{near[0]}? " if near else ""
-    raise UserError(f"unknown flag --{name}; {hint}--help lists all flags.")
-
-
-def _convert(flag: Flag, text: str) -> Any:
     try:
-        if flag.kind == "bool":
-            if text.lower() not in _TRUE + _FALSE:
-                raise ValueError
-            return text.lower() in _TRUE
-        if flag.kind in ("integer", "integers"):
-            return int(text)
-        if flag.kind == "float":
-            return float(text)
-    except ValueError as error:
-        kind = "integer" if flag.kind == "integers" else {"bool": "true or false"}.get(flag.kind, flag.kind)
-        raise UserError(
-            f"--{flag.name}={text}: {kind} is needed, such as --{flag.name}={_shown(flag.default)}."
-        ) from error
-    if flag.choices and text not in flag.choices:
-        raise UserError(f"--{flag.name}={text}: it must be one of {', '.join(flag.choices)}.")
-    return text
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return str(value[0])
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _expand(argv: Iterable[str], within: tuple[Path, ...] = ()) -> Iterator[str]:
-    """The words, with those of flag files in their place."""
-    words = iter(argv)
-    for word in words:
-        name, equals, value = word.lstrip("-").partition("=")
-        if not word.startswith("-") or name != "flagfile":
-            yield word
-            if word == "--":
-                yield from words
-            continue
-        path = Path(value if equals else next(words, "")).expanduser()
-        if path in within:
-            raise UserError(f"the flag file {path} includes itself.")
-        if not path.is_file():
-            raise UserError(f"there is no flag file {path}.")
-        lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-        yield from _expand((line for line in lines if line and not line.startswith(("#", "//"))), (*within, path))
+        from absl import app, flags  # which defines those of absl.logging
+    except ImportError as error:
+        raise UserError("the official flags are read by absl: pip install absl-py (the extra `official`).") from error
+    app.define_help_flags()
+    values = flags.FlagValues()
+    values.append_flag_values(flags.FLAGS)
+    define: dict[str, Callable[..., Any]] = {
+        "bool": flags.DEFINE_bool,
+        "integer": flags.DEFINE_integer,
+        "integers": flags.DEFINE_multi_integer,
+        "float": flags.DEFINE_float,
+        "string": flags.DEFINE_string,
+    }
+    table = tuple(table)
+    for flag in table:
+        if flag.choices:
+            flags.DEFINE_enum(flag.name, flag.default, flag.choices, flag.here, flag_values=values)
+        else:
+            define[flag.kind](flag.name, flag.default, flag.here, flag_values=values)
+    values.set_gnu_getopt()
+    try:
+        _, *surplus = values(["", *argv])
+    except flags.Error as error:
+        raise UserError(f"{error} (--help lists all flags)") from error
+    given = frozenset(flag.name for flag in table if values[flag.name].present)
+    return Flags({flag.name: values[flag.name].value for flag in table}, given, tuple(surplus))
 
 
 def notices(flags: Flags, table: Iterable[Flag]) -> list[str]:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from t2h.device import Precision, autocast
 from t2h.errors import UserError, unknown_name
+from t2h.files import recover
 from t2h.pipeline import T2HPipeline
 from t2h.process import NoiseSchedule, Process
 from t2h.randomness import derive_seed
@@ -212,7 +213,7 @@ def load_pipeline(source: Path) -> T2HPipeline:
 
         return from_official(source)
     for folder in (source / "pipeline", source):
-        if (folder / "model_index.json").exists():
+        if (recover(folder) / "model_index.json").exists():
             return _quietly(folder)
     state = "does not exist" if not source.exists() else "holds no pipeline/ (no checkpoint was written yet?)"
     raise UserError(f"{source} {state}; give the folder of a run, a pipeline folder, or an official checkpoint.")

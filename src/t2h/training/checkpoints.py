@@ -15,7 +15,7 @@ import torch
 
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
-from t2h.files import json_lines, last_value, replaced
+from t2h.files import json_lines, last_value, recover, replaced
 from t2h.pipeline import T2HPipeline
 from t2h.training.config import TrainConfig, differences
 
@@ -48,7 +48,7 @@ class RunFolder:
     @property
     def pipeline_folder(self) -> Path:
         """pipeline/."""
-        return self.path / "pipeline"
+        return recover(self.path / "pipeline")
 
     def config(self) -> TrainConfig | None:
         """The configuration of the run that lives here; None where there is none yet.
@@ -116,7 +116,7 @@ class RunFolder:
 
     def save(self, state: dict[str, Any], step: int, keep: int | None) -> None:
         """Write a checkpoint, then remove all but the last ``keep``."""
-        with replaced(self.path / "checkpoints" / f"step_{step:08d}.pt") as file:
+        with replaced(self.path / "checkpoints" / f"step_{step:08d}.pt", durable=True) as file:
             torch.save(state, file)
         for old in list(self.checkpoints().values())[: -keep if keep else 0]:
             old.unlink()

@@ -123,7 +123,7 @@ class Trainer:
             x0, y = self.accelerator.gather(x0), self.accelerator.gather(y)
         if learning.references:
             k = position // (self.share.size * self.share.world)
-            more, classes = self.stream.more(k, learning.references)
+            more, classes = self.stream.references(k, learning.references)
             more, _ = self._augmented(more, "augmentation of others", k)
             x0, y = torch.cat([x0, more]), torch.cat([y, classes])
         return batch.with_references(x0, y, offset=rank * len(batch.y))

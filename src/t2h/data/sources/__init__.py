@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from t2h.data.decode import settled
+from t2h.data.settle import settled
 from t2h.data.sources.base import Request
 from t2h.data.table import ImageTable
 from t2h.errors import UserError, unknown_name
@@ -69,7 +70,7 @@ def _from_path(request: Request) -> Request:
         if request.root is not None:
             raise UserError(f"data {request.data!r} is a path, so root {request.root} has no use; leave it out.")
         kind = "folder" if path.is_dir() else "npz"
-        return Request(kind, path, request.split, request.image_size, request.channels, request.download)
+        return replace(request, data=kind, root=path)
     if path.is_file():
         raise UserError(f"{path}: neither a folder nor an .npz file.")
     if path.suffix == ".npz" or os.sep in request.data.rstrip(os.sep) or request.data.startswith((".", "~")):
