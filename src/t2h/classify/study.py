@@ -140,12 +140,7 @@ class Study:
         return result
 
     def _sha256(self, arm: Arm) -> str:
-        digest = hashlib.sha256(arm.images.tobytes())
-        for part in (
-            arm.labels,
-            np.asarray(self.test.images[np.arange(len(self.test))]),
-            self.test.labels,
-            self.counts,
-        ):
+        digest, test = hashlib.sha256(), self.test
+        for part in (arm.images, arm.labels, test.images[np.arange(len(test))], test.labels, self.counts):
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()

@@ -157,23 +157,22 @@ def make_reference(
         raise UserError(f"the held-out images ({held_out.name}) have other classes than the reference ({table.name}).")
     features = extract_cached(table.images, extractor, batch_size, progress, cache)
     unseen = None if held_out is None else extract_cached(held_out.images, extractor, batch_size, progress, cache)
-    return _with_sha256(
-        Reference(
-            name=table.name,
-            split=table.split,
-            statistics=feature_statistics(features),
-            seen_by=Features.of(extractor, features.shape[1]),
-            image_shape=(table.channels, *table.image_size),
-            class_names=tuple(table.class_names),
-            features=features,
-            labels=table.labels.astype(np.int64),
-            train_rows=None if train_rows is None else np.sort(train_rows).astype(np.int64),
-            held_out=unseen,
-            held_out_labels=None if held_out is None else held_out.labels.astype(np.int64),
-            classifier=extractor.tensors() if isinstance(extractor, ClassifierFeatures) else None,
-            sha256="",
-        )
+    reference = Reference(
+        name=table.name,
+        split=table.split,
+        statistics=feature_statistics(features),
+        seen_by=Features.of(extractor, features.shape[1]),
+        image_shape=(table.channels, *table.image_size),
+        class_names=tuple(table.class_names),
+        features=features,
+        labels=table.labels.astype(np.int64),
+        train_rows=None if train_rows is None else np.sort(train_rows).astype(np.int64),
+        held_out=unseen,
+        held_out_labels=None if held_out is None else held_out.labels.astype(np.int64),
+        classifier=extractor.tensors() if isinstance(extractor, ClassifierFeatures) else None,
+        sha256="",
     )
+    return replace(reference, sha256=state_sha256(tensors_of(reference)))
 
 
 def reference_of(
@@ -217,7 +216,3 @@ def tensors_of(reference: Reference) -> dict[str, np.ndarray]:
     tensors = {"mean": statistics.mean, "covariance": statistics.covariance}
     tensors |= {name: getattr(reference, name) for name in ARRAYS if getattr(reference, name) is not None}
     return tensors | {f"classifier.{name}": array for name, array in (reference.classifier or {}).items()}
-
-
-def _with_sha256(reference: Reference) -> Reference:
-    return replace(reference, sha256=state_sha256(tensors_of(reference)))

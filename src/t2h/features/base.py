@@ -35,13 +35,14 @@ class FeatureExtractor(Protocol):
     sha256: str
     dim: int
     resize: str
-    image_shape: tuple[int, int, int] | None
+    image_shape: tuple[int, int, int] | None = None
 
     def __call__(self, images: Pixels) -> Float[Tensor, "n d"]:
         """Float32 features (N, D) of images (N, C, H, W), uint8 or float in [0, 1], whatever device they are on."""
 
     def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"] | None:
         """Class scores (N, K) from features, or None where the network has no classifier layer."""
+        return None
 
 
 def unit_range(images: Pixels, device: torch.device | str) -> Float[Tensor, "n c h w"]:
@@ -141,6 +142,5 @@ def extract_cached(
 ) -> Float[np.ndarray, "n d"]:
     """`extract`, done once: the same pixels through the same network are read back from `cache`."""
     key = "|".join([pixels_sha256(images), extractor.name, extractor.sha256, extractor.resize])
-    return cached("features", key, lambda: {"features": extract(images, extractor, batch_size, progress)}, cache)[
-        "features"
-    ]
+    found = cached("features", key, lambda: {"features": extract(images, extractor, batch_size, progress)}, cache)
+    return found["features"]

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2h.errors import UserError, unknown_name
-from t2h.features.base import Pixels, file_sha256, unit_range
+from t2h.features.base import FeatureExtractor, Pixels, file_sha256, unit_range
 from t2h.features.inception_network import FIDInception
 
 RESIZES = ("bilinear-half-pixel", "bilinear-tf1")
@@ -99,7 +99,7 @@ def _graph_order(stem: str) -> tuple[str, int, str]:
     return layer, place, branch
 
 
-class InceptionFeatures:
+class InceptionFeatures(FeatureExtractor):
     """The FID Inception as a `FeatureExtractor`: 2048 pooled features in float32.
 
     Args:
@@ -113,7 +113,6 @@ class InceptionFeatures:
     """
 
     dim = 2048
-    image_shape: tuple[int, int, int] | None = None
 
     def __init__(
         self, weights: Path | None = None, device: torch.device | str = "cpu", resize: str = RESIZES[0]

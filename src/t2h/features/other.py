@@ -11,7 +11,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from t2h.errors import UserError
 from t2h.features.base import FeatureExtractor, Pixels, file_sha256, state_sha256, unit_range
 
 
-class CallableFeatures:
+class CallableFeatures(FeatureExtractor):
     """A function from images (N, C, H, W), float in [0, 1], to features (N, D), as a `FeatureExtractor`.
 
     Attributes:
@@ -30,7 +29,6 @@ class CallableFeatures:
     """
 
     resize = "its own"
-    image_shape: tuple[int, int, int] | None = None
 
     def __init__(
         self, function: Callable[[Tensor], Tensor], name: str, sha256: str, device: torch.device | str
@@ -47,10 +45,6 @@ class CallableFeatures:
             raise UserError(f"{self.name} returned {got} for {len(images)} images; a tensor (N, D) is needed.")
         self.dim = features.shape[1]
         return features.float()
-
-    def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"] | None:
-        """None: a callable has no classifier layer that could be known."""
-        return None
 
 
 def load_callable(spec: str, device: torch.device | str = "cpu") -> FeatureExtractor:
@@ -82,7 +76,7 @@ def _import(name: str, spec: str) -> ModuleType:
         sys.path.remove(os.getcwd())
 
 
-class TransformersFeatures:
+class TransformersFeatures(FeatureExtractor):
     """The pooled output of a vision model of transformers (ViT, DINOv2, CLIP's images) as a `FeatureExtractor`.
 
     Args:
@@ -95,7 +89,6 @@ class TransformersFeatures:
     """
 
     resize = "bicubic-antialias"
-    image_shape: tuple[int, int, int] | None = None
 
     def __init__(self, source: str, device: torch.device | str = "cpu", download: bool = False) -> None:
         try:
@@ -127,10 +120,6 @@ class TransformersFeatures:
             output: Any = self.model(pixel_values=(x - self.mean) / self.std)
         pooled = getattr(output, "pooler_output", None)
         return (output.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)).float()
-
-    def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"] | None:
-        """None: the bare model has no classifier layer."""
-        return None
 
 
 def _normalisation(source: str, download: bool) -> tuple[list[float], list[float]]:
