@@ -544,7 +544,8 @@ def test_the_commands(digits: ImageTable, tmp_path: Path, monkeypatch: pytest.Mo
     assert main([*line, "--out", "ref.safetensors"]) == 0
     assert "1,797 images of 10 classes" in capsys.readouterr().out
     stored(tmp_path, digits, 1.5)
-    assert main(["evaluate", "w1.5.npz", "--reference", "ref.safetensors", "--figures", "fid", "memorisation"]) == 0
+    figures = ["--figures", "fid", "memorisation"]
+    assert main(["evaluate", "w1.5.npz", "--reference", "ref.safetensors", "--features", features, *figures]) == 0
     shown = capsys.readouterr().out
     assert "tail" in shown
     assert "note: 300 images instead of 50,000" in shown
@@ -552,7 +553,10 @@ def test_the_commands(digits: ImageTable, tmp_path: Path, monkeypatch: pytest.Mo
     assert main(["compare", "w1.5.json", "w1.5.json", "--format", "markdown"]) == 0
     assert "| noise | 1.5 | 300 |" in capsys.readouterr().out
     assert main(["evaluate", "nowhere", "--reference", "ref.safetensors"]) == 2
-    assert main(["evaluate", "w1.5.npz", "--reference", "ref.safetensors", "--figures", "fit"]) == 2
+    assert (
+        main(["evaluate", "w1.5.npz", "--reference", "ref.safetensors", "--features", features, "--figures", "fit"])
+        == 2
+    )
     error = capsys.readouterr().err
     assert "nowhere does not exist" in error
     assert "did you mean 'fid'" in error
