@@ -27,7 +27,7 @@ FLOORS = [
     ["features"],
     ["pipeline", "methods", "data", "metrics"],
     ["network"],
-    ["process"],
+    ["process", "sampling"],
     ["device"],
     ["errors", "files", "randomness", "version"],
 ]
