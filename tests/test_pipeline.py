@@ -139,7 +139,7 @@ def test_other_schedulers(pipeline: T2HPipeline, name: str) -> None:
 
 def test_deterministic_solvers_agree(golden: Path) -> None:
     """Of a trained network, every solver of the same equation draws almost the same images."""
-    from t2h.official.convert import from_official
+    from t2h.convert import from_official
 
     pipeline = from_official(golden / "official_ckpt_trained.pt.xz")
     pipeline.set_progress_bar_config(disable=True)
@@ -175,7 +175,7 @@ def test_folder_round_trip(pipeline: T2HPipeline, tmp_path: Path) -> None:
     pipeline.save_pretrained(tmp_path)
     loaded = T2HPipeline.from_pretrained(tmp_path)
     loaded.set_progress_bar_config(disable=True)
-    for key in ("class_names", "class_counts", "method", "w", "images_seen", "training"):
+    for key in ("class_names", "class_counts", "method", "images_seen", "training", "sampling"):
         assert loaded.config[key] == pipeline.config[key]
     assert torch.equal(draw(loaded, ["cat"]), draw(pipeline, ["cat"]))
     card = (tmp_path / "README.md").read_text("utf-8")

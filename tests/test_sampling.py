@@ -16,8 +16,9 @@ from PIL import Image
 from t2h import NoiseSchedule, T2HPipeline, UserError
 from t2h.cli import main
 from t2h.network import build_network, network_config
-from t2h.samples.draw import SCHEDULERS, Sampling, Wanted, draw_array, draw_grid, load_pipeline, make_scheduler
+from t2h.samples.draw import SCHEDULERS, Wanted, draw_array, draw_grid, load_pipeline, make_scheduler
 from t2h.samples.store import sample_to_folder, sample_to_npz, weights_sha256
+from t2h.sampling import Sampling
 
 FAST = Sampling(steps=3)
 
@@ -140,8 +141,8 @@ def _io(content: bytes):
 def test_other_samples_are_not_mixed_in(pipeline, tmp_path):
     out, wanted = tmp_path / "samples", Wanted.per_class([0], 1)
     sample_to_folder(pipeline, wanted, FAST, out, progress=False)
-    with pytest.raises(UserError, match=r"guidance_scale: 2\.5 -> 1\.0"):
-        sample_to_folder(pipeline, wanted, Sampling(1.0, steps=3), out, progress=False)
+    with pytest.raises(UserError, match=r"w: 1\.5 -> 0\.0"):
+        sample_to_folder(pipeline, wanted, Sampling(w=0.0, steps=3), out, progress=False)
     with pytest.raises(UserError, match="weights_sha256"):
         sample_to_folder(network(seed=1), wanted, FAST, out, progress=False)
     (tmp_path / "mine").mkdir()
@@ -181,11 +182,11 @@ def test_unconditional_networks(tmp_path):
     wanted = Wanted(np.full(3, -1), np.arange(3))
     assert sample_to_folder(pipeline, wanted, FAST, tmp_path / "s", progress=False) == 3
     assert len(list((tmp_path / "s" / "unconditional").glob("*.png"))) == 3
-    assert min(draw_grid(pipeline, 1.0, 0, rows=2, columns=2, steps=2).size) > 8
+    assert min(draw_grid(pipeline, Sampling(w=0.0, steps=2), rows=2, columns=2).size) > 8
 
 
 def test_grid_rows_run_from_head_to_tail(pipeline):
-    assert draw_grid(pipeline, 2.5, seed=0, rows=2, columns=3, steps=2).size[0] > 3 * 32
+    assert draw_grid(pipeline, Sampling(steps=2), rows=2, columns=3).size[0] > 3 * 32
 
 
 def test_command_line(tmp_path, capsys):

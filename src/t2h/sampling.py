@@ -43,7 +43,7 @@ class Sampling:
     clip_sample: Annotated[
         bool,
         _about(
-            "Clip x_0 to [-1, 1] at every step. The papers do not; it saves samples of a short training that ddim draws."
+            "Clip x_0 to [-1, 1] at every step. The papers do not; it saves what ddim draws after a short training."
         ),
     ] = False
     mixed_precision: Annotated[
@@ -73,6 +73,10 @@ class Sampling:
     def overridden(self, flags: SamplingFlags | CurveFlags) -> Sampling:
         """These values, but for those that the flags give."""
         return replace(self, **{name: value for name, value in vars(flags).items() if value is not None})
+
+    def within(self, num_timesteps: int) -> Sampling:
+        """With no more steps than the process has, T."""
+        return replace(self, steps=min(self.steps, num_timesteps))
 
 
 NAMES = tuple(entry.name for entry in fields(Sampling))
@@ -119,8 +123,7 @@ def own_sampling(images_to_see: int, num_timesteps: int, flags: SamplingFlags | 
         flags: values that replace these.
     """
     own = Sampling(scheduler="ddpm-small", steps=50) if images_to_see < SHORT else Sampling()
-    own = replace(own, steps=min(own.steps, num_timesteps))
-    return own if flags is None else own.overridden(flags)
+    return own.within(num_timesteps).overridden(flags or SamplingFlags())
 
 
 def set_steps(scheduler: Any, steps: int, device: Any = "cpu") -> None:
