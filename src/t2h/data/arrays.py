@@ -75,7 +75,7 @@ def image_array(
             return images.astype(np.float32)
         raise UserError(f"{where}: float images run from {low} to {high}; they must lie in [0, 1].")
     allowed = "uint8 (0 ... 255)" + " or floats in [0, 1]" * floats
-    raise UserError(f"{where}: images are {images.dtype} from {low} to {high}; {allowed} is needed.")
+    raise UserError(f"{where}: images are {images.dtype}; {allowed} is needed, not {low} to {high}.")
 
 
 def label_array(labels: np.ndarray, count: int, where: Path) -> Int[np.ndarray, " n"]:

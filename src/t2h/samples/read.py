@@ -172,14 +172,14 @@ def _classes(path: Path, folders: Sequence[str], names: Sequence[str], ours: boo
         return [index for index in by_index if index is not None]
     if None not in by_name and None in by_index:
         return [index for index in by_name if index is not None]
-    readings = "; ".join(
+    readings = [
         f"{folder} is {_named(i, names)} by index, {_named(n, names)} by name"
         for folder, i, n in zip(folders, by_index, by_name, strict=True)
         if i != n or i is None
-    )
+    ]
     raise UserError(
         f"{path}: class folders must all be indices or all be names of the classes ({_few(names)}), without a doubt; "
-        f"{readings[:300]}. Name them as t2h sample does, INDEX_NAME, or use the reference of the same data."
+        f"{'; '.join(readings[:3])}{' ...' * (len(readings) > 3)}. Name them as t2h sample does, INDEX_NAME, or use the reference of the same data."
     )
 
 
