@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Int
 
 from t2h.data.arrays import image_array, label_array, read_arrays
-from t2h.data.decode import EncodedImages, FileStore, settled, survey, unreadable
+from t2h.data.decode import EncodedImages, FileStore, encoded
+from t2h.data.settle import settled
 from t2h.data.table import Images, ImageTable
 from t2h.errors import UserError
 from t2h.sampling import Sampling
@@ -145,14 +146,7 @@ def _read_folder(path: Path, names: tuple[str, ...], facts: dict[str, Any]) -> S
         files, labels = [file for file, _ in found], np.array([label for _, label in found], dtype=np.int64)
     if not files:
         raise UserError(f"{path}: no images in it ({', '.join(sorted(SUFFIXES))}).")
-    store = FileStore(tuple(files))
-    seen = survey(store)
-    if not seen.sizes:
-        raise unreadable(seen.problems, len(files))
-    if len(seen.sizes) > 1:
-        shown = ", ".join(f"{width}x{height}" for height, width in sorted(seen.sizes)[:3])
-        raise UserError(f"{path}: images of {len(seen.sizes)} sizes ({shown} ...); bring all samples to one size.")
-    images = EncodedImages(store, next(iter(seen.sizes)), 1 if seen.grey else 3, np.arange(len(files)))
+    images = encoded(FileStore(tuple(files)), str(path), remedy="bring all samples to one size")
     return SampleSet(path, images, labels, names, facts)
 
 
@@ -178,8 +172,9 @@ def _classes(path: Path, folders: Sequence[str], names: Sequence[str], ours: boo
         if i != n or i is None
     ]
     raise UserError(
-        f"{path}: class folders must all be indices or all be names of the classes ({_few(names)}), without a doubt; "
-        f"{'; '.join(readings[:3])}{' ...' * (len(readings) > 3)}. Name them as t2h sample does, INDEX_NAME, or use the reference of the same data."
+        f"{path}: class folders must all be indices or all be names of the classes ({_few(names)}); "
+        f"{'; '.join(readings[:3])}{' ...' * (len(readings) > 3)}. "
+        "Name them as t2h sample does, INDEX_NAME, or use the reference of the same data."
     )
 
 

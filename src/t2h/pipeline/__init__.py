@@ -17,6 +17,7 @@ from torch import Tensor
 
 from t2h.errors import UserError, unknown_name
 from t2h.network import null_label
+from t2h.pipeline.card import model_card
 from t2h.process import Process
 from t2h.sampling import Sampling, set_steps
 
@@ -238,48 +239,3 @@ def _one_per_image(generator: Generators, count: int) -> list[torch.Generator]:
     if len(generator) != count:
         raise UserError(f"{len(generator)} generators for {count} images; give one generator, or one per image.")
     return list(generator)
-
-
-def model_card(pipeline: T2HPipeline) -> str:
-    """The model card, in the Hub's form: what the model is, how to use it, what it was trained on."""
-    config, own, parameters = pipeline.config, pipeline.sampling, sum(p.numel() for p in pipeline.unet.parameters())
-    channels, height, width = pipeline.image_shape
-    names, counts = config["class_names"], config["class_counts"]
-    details = {
-        "Method": config["method"],
-        "Images": f"{height}×{width}, {'grey' if channels == 1 else 'RGB'}",
-        "Classes": pipeline.num_classes if pipeline.num_classes is not None else "none (unconditional)",
-        "Parameters": f"{parameters:,}",
-        "Prediction": pipeline.scheduler.config.get("prediction_type", "epsilon"),
-        "Images seen in training": f"{config['images_seen']:,}",
-        "Sampling": f"{own.scheduler}, {own.steps} steps",
-        "Guidance": f"w = {own.w:g}, that is guidance_scale = {own.guidance_scale:g}",
-        **config["training"],
-    }
-    table = "\n".join(f"| {key} | {value} |" for key, value in details.items())
-    label = f"class_labels=[{names[-1]!r}] * 4" if pipeline.num_classes else "batch_size=4"
-    card = f"""---
-library_name: diffusers
-pipeline_tag: unconditional-image-generation
-tags: [t2h, diffusion, long-tailed, class-conditional]
----
-
-# A class-conditional diffusion model of long-tailed images
-
-| | |
-| --- | --- |
-{table}
-
-```python
-import torch
-from t2h import T2HPipeline
-
-pipeline = T2HPipeline.from_pretrained("PATH_OR_REPOSITORY")
-images = pipeline({label}, generator=torch.manual_seed(0)).images
-```
-"""
-    if counts:
-        rows = sorted(zip(names, counts, strict=True), key=lambda row: -row[1])
-        card += "\n## Training images per class, head to tail\n\n| class | images |\n| --- | ---: |\n"
-        card += "".join(f"| {name} | {count:,} |\n" for name, count in rows)
-    return card
