@@ -239,7 +239,7 @@ def test_mistakes(pipeline: T2HPipeline, unconditional: T2HPipeline) -> None:
     cases: list[tuple[T2HPipeline, Any, dict[str, Any], str]] = [
         (pipeline, [3], {}, "class id 3 is out of range; this network has classes 0 ... 2"),
         (pipeline, [-1], {}, "class id -1 is out of range"),
-        (pipeline, np.array([1.7]), {}, "class 1.7 is neither a whole number nor a name"),
+        (pipeline, np.array([1.7]), {}, "class id 1.7 is no whole number"),
         (pipeline, [0], {"num_inference_steps": 1001}, "steps is 1001; DDIMScheduler takes 1 to 1000"),
         (pipeline, ["cut"], {}, "unknown class 'cut'; did you mean 'cat'"),
         (pipeline, [], {}, "class_labels is empty"),

@@ -13,8 +13,8 @@ Args = TypeVar("Args")
 
 RENAMED: dict[str, tuple[str, Callable[[str], str]]] = {
     "--guidance-scale": ("--w", lambda value: f"{float(value) - 1:.12g}"),
-    "--sampling-steps": ("--sampling.steps", str),
-    "--sampling-seed": ("--sampling.seed", str),
+    "classify --sampling-steps": ("--sampling.steps", str),
+    "classify --sampling-seed": ("--sampling.seed", str),
     "classify --scheduler": ("--sampling.scheduler", str),
     "classify --mixed-precision": ("--sampling.mixed-precision", str),
 }

@@ -121,9 +121,7 @@ class T2HPipeline(DiffusionPipeline):
                 raise unknown_name("class", label, names)
             return names.index(label)
         if not isinstance(label, int | np.integer):
-            raise UserError(
-                f"class {label!r} is neither a whole number nor a name; give an id in 0 ... {k - 1}, or a name."
-            )
+            raise UserError(f"class id {label!r} is no whole number; this network has classes 0 ... {k - 1}.")
         if not 0 <= label < k:
             raise UserError(f"class id {label} is out of range; this network has classes 0 ... {k - 1}.")
         return int(label)
