@@ -14,16 +14,17 @@ import pytest
 import torch
 from PIL import Image
 
+from t2h.convert import to_official
+from t2h.convert.unet import TIME_TABLE
 from t2h.errors import UserError
 from t2h.network import network_config
 from t2h.official import ddpm_gen_py, main_py
-from t2h.official.convert import to_official
 from t2h.official.flags import DEAD, Flag, notices, parse_flags, table_rows
 from t2h.official.tables import DDPM_GEN, MAIN
 from t2h.official.train import network, train_config, train_notices
-from t2h.official.unet import TIME_TABLE
 from t2h.pipeline import T2HPipeline
-from t2h.samples.draw import Sampling, Wanted, draw_array
+from t2h.samples.draw import Wanted, draw_array
+from t2h.sampling import Sampling
 from t2h.training.checkpoints import RunFolder
 
 ROOT = Path(__file__).parents[1]
@@ -350,7 +351,7 @@ def test_main_eval(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: p
     short = [*line.split(), "--img_size", "8"]
     assert main_py([*short, "--sampled"]) == 2
     assert "--sampled: there is no" in capsys.readouterr().err
-    monkeypatch.setattr("t2h.official.sample.Sampling", lambda g, name, steps, seed: Sampling(g, name, 3, seed))
+    monkeypatch.setattr("t2h.official.sample.Sampling", lambda **values: Sampling(**values | {"steps": 3}))
     assert main_py(short) == 0
     assert "stats/cifar100.train.npz" in capsys.readouterr().out
     with np.load(run / "cfg_0.8_samples_ema_saved_N5_STEP4.npz") as file:
@@ -389,10 +390,10 @@ def test_images_of_an_official_checkpoint(
     assert "CBDM" in out
     with np.load(logs / "samples_step200000_ddim4_w1.5_n6.npz") as file:
         images, labels = file["images"], file["labels"]
-    from t2h.official.convert import from_official
+    from t2h.convert import from_official
 
     pipeline = from_official(logs / "ckpt_200000.pt.xz")
-    again = draw_array(pipeline, Wanted.of_labels(labels), Sampling(2.5, "ddim", 4, 0), progress=False)
+    again = draw_array(pipeline, Wanted.of_labels(labels), Sampling(steps=4), progress=False)
     assert np.abs(images.astype(int) - again).max() <= 1
     grid = np.asarray(Image.open(logs / "samples_ema_-1.png"))
     assert grid.shape == (20, 6 * 18 + 2, 3)

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from t2h.cli import main
+from t2h.convert import augmented_unet, from_official, read_official, save_pipeline, to_official
 from t2h.errors import UserError
 from t2h.network import build_network, network_config
-from t2h.official.convert import augmented_unet, from_official, read_official, save_pipeline, to_official
 from t2h.pipeline import T2HPipeline
 from t2h.process import NoiseSchedule
+from t2h.sampling import Sampling
 
 
 @pytest.fixture(scope="module")
@@ -244,13 +245,13 @@ def test_command(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "classes     5" in capsys.readouterr().out
     loaded = T2HPipeline.from_pretrained(out)
     assert loaded.config["class_names"] == names
-    assert loaded.config["w"] == 0.8
+    assert loaded.sampling.w == 0.8
     assert [p.name for p in out.parent.iterdir()] == ["pipeline"]
 
     assert main(command) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert main([*command, "--overwrite"]) == 0
-    assert T2HPipeline.from_pretrained(out).config["w"] == 1.5
+    assert T2HPipeline.from_pretrained(out).sampling == Sampling()
 
     back = tmp_path / "ckpt_3.pt"
     assert main(["convert", "to-official", str(out), str(back), "--step", "3"]) == 0

@@ -13,9 +13,9 @@ from PIL import Image
 
 from t2h import T2HPipeline, UserError
 from t2h.cli import main
+from t2h.convert import from_official
 from t2h.data import DataConfig, load
 from t2h.network import build_network, network_config
-from t2h.official.convert import from_official
 from t2h.process import NoiseSchedule
 from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig, train
 from t2h.training.checkpoints import RunFolder

@@ -105,7 +105,7 @@ def test_bad_options():
 
 @pytest.mark.parametrize("form", ["train", "finetune"])
 def test_the_term_is_the_official_one(golden_full: Path, form):
-    convert = pytest.importorskip("t2h.official.convert")
+    convert = pytest.importorskip("t2h.convert")
     from t2h.network import UNetDenoiser
 
     denoiser = UNetDenoiser(convert.from_official(golden_full / "official_ckpt_conditional.pt").unet.eval())

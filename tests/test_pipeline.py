@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from t2h.errors import UserError
 from t2h.network import PRESETS, UNetDenoiser, build_network, network_config, null_label
 from t2h.pipeline import T2HPipeline
 from t2h.process import NoiseSchedule
+from t2h.sampling import Sampling
 
 NAMES = ("ant", "bee", "cat")
 
@@ -139,7 +142,7 @@ def test_other_schedulers(pipeline: T2HPipeline, name: str) -> None:
 
 def test_deterministic_solvers_agree(golden: Path) -> None:
     """Of a trained network, every solver of the same equation draws almost the same images."""
-    from t2h.official.convert import from_official
+    from t2h.convert import from_official
 
     pipeline = from_official(golden / "official_ckpt_trained.pt.xz")
     pipeline.set_progress_bar_config(disable=True)
@@ -175,7 +178,7 @@ def test_folder_round_trip(pipeline: T2HPipeline, tmp_path: Path) -> None:
     pipeline.save_pretrained(tmp_path)
     loaded = T2HPipeline.from_pretrained(tmp_path)
     loaded.set_progress_bar_config(disable=True)
-    for key in ("class_names", "class_counts", "method", "w", "images_seen", "training"):
+    for key in ("class_names", "class_counts", "method", "images_seen", "training", "sampling"):
         assert loaded.config[key] == pipeline.config[key]
     assert torch.equal(draw(loaded, ["cat"]), draw(pipeline, ["cat"]))
     card = (tmp_path / "README.md").read_text("utf-8")
@@ -193,6 +196,35 @@ def test_folder_round_trip(pipeline: T2HPipeline, tmp_path: Path) -> None:
     assert (tmp_path / "README.md").read_text() == "my own words"
 
 
+def test_a_pipeline_is_drawn_as_it_carries(tmp_path: Path) -> None:
+    own = Sampling(w=0.5, scheduler="ddpm-small", steps=4, clip_sample=True)
+    made = make()
+    scheduler = NoiseSchedule().ddpm_scheduler("fixed_small")
+    T2HPipeline(made.unet, scheduler, NAMES, sampling=asdict(own)).save_pretrained(tmp_path)
+    loaded = T2HPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert loaded.sampling == own
+    assert loaded.scheduler.config["variance_type"] == "fixed_small"
+    by_hand = {"guidance_scale": 1.5, "num_inference_steps": 4, "clip_sample": True}
+
+    def images(**options: Any) -> Tensor:
+        return loaded(["cat"], output_type="pt", generator=torch.Generator().manual_seed(0), **options).images
+
+    assert torch.equal(images(), images(**by_hand))
+    assert not torch.equal(images(), images(**by_hand | {"guidance_scale": 2.5}))
+    loaded.scheduler = NoiseSchedule().ddim_scheduler()  # another scheduler takes its place
+    assert not torch.equal(images(eta=1.0), images())
+    assert "ddpm-small, 4 steps" in (tmp_path / "README.md").read_text("utf-8")
+
+
+def test_a_folder_of_version_0_1_is_drawn_as_the_papers_do(pipeline: T2HPipeline, tmp_path: Path) -> None:
+    pipeline.save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    del index["sampling"]
+    (tmp_path / "model_index.json").write_text(json.dumps(index | {"w": 0.8}))
+    assert T2HPipeline.from_pretrained(tmp_path).sampling == Sampling(w=0.8)
+
+
 def test_unconditional_folder_round_trip(unconditional: T2HPipeline, tmp_path: Path) -> None:
     unconditional.save_pretrained(tmp_path)
     loaded = T2HPipeline.from_pretrained(tmp_path)
@@ -207,6 +239,8 @@ def test_mistakes(pipeline: T2HPipeline, unconditional: T2HPipeline) -> None:
     cases: list[tuple[T2HPipeline, Any, dict[str, Any], str]] = [
         (pipeline, [3], {}, "class id 3 is out of range; this network has classes 0 ... 2"),
         (pipeline, [-1], {}, "class id -1 is out of range"),
+        (pipeline, np.array([1.7]), {}, "class id 1.7 is no whole number"),
+        (pipeline, [0], {"num_inference_steps": 1001}, "steps is 1001; DDIMScheduler takes 1 to 1000"),
         (pipeline, ["cut"], {}, "unknown class 'cut'; did you mean 'cat'"),
         (pipeline, [], {}, "class_labels is empty"),
         (pipeline, [0, 1], {"latents": noise(3)}, r"latents have shape \(3, 3, 8, 8\); \(2, 3, 8, 8\)"),

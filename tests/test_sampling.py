@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 
 import diffusers
@@ -16,8 +17,10 @@ from PIL import Image
 from t2h import NoiseSchedule, T2HPipeline, UserError
 from t2h.cli import main
 from t2h.network import build_network, network_config
-from t2h.samples.draw import SCHEDULERS, Sampling, Wanted, draw_array, draw_grid, load_pipeline, make_scheduler
+from t2h.randomness import derive_seed
+from t2h.samples.draw import SCHEDULERS, Wanted, draw_array, draw_grid, load_pipeline, make_scheduler
 from t2h.samples.store import sample_to_folder, sample_to_npz, weights_sha256
+from t2h.sampling import CurveFlags, Sampling, SamplingFlags, own_sampling
 
 FAST = Sampling(steps=3)
 
@@ -140,8 +143,8 @@ def _io(content: bytes):
 def test_other_samples_are_not_mixed_in(pipeline, tmp_path):
     out, wanted = tmp_path / "samples", Wanted.per_class([0], 1)
     sample_to_folder(pipeline, wanted, FAST, out, progress=False)
-    with pytest.raises(UserError, match=r"guidance_scale: 2\.5 -> 1\.0"):
-        sample_to_folder(pipeline, wanted, Sampling(1.0, steps=3), out, progress=False)
+    with pytest.raises(UserError, match=r"w: 1\.5 -> 0\.0"):
+        sample_to_folder(pipeline, wanted, Sampling(w=0.0, steps=3), out, progress=False)
     with pytest.raises(UserError, match="weights_sha256"):
         sample_to_folder(network(seed=1), wanted, FAST, out, progress=False)
     (tmp_path / "mine").mkdir()
@@ -181,11 +184,95 @@ def test_unconditional_networks(tmp_path):
     wanted = Wanted(np.full(3, -1), np.arange(3))
     assert sample_to_folder(pipeline, wanted, FAST, tmp_path / "s", progress=False) == 3
     assert len(list((tmp_path / "s" / "unconditional").glob("*.png"))) == 3
-    assert min(draw_grid(pipeline, 1.0, 0, rows=2, columns=2, steps=2).size) > 8
+    assert min(draw_grid(pipeline, Sampling(w=0.0, steps=2), rows=2, columns=2).size) > 8
 
 
 def test_grid_rows_run_from_head_to_tail(pipeline):
-    assert draw_grid(pipeline, 2.5, seed=0, rows=2, columns=3, steps=2).size[0] > 3 * 32
+    assert draw_grid(pipeline, Sampling(steps=2), rows=2, columns=3).size[0] > 3 * 32
+
+
+def test_flags_replace_what_a_run_carries():
+    assert [f.name for f in dataclasses.fields(SamplingFlags)] == [f.name for f in dataclasses.fields(Sampling)]
+    assert set(vars(SamplingFlags()).values()) == {None}
+    own = Sampling(scheduler="ddpm-small", steps=50)
+    assert own.overridden(SamplingFlags()) == own
+    assert own.overridden(SamplingFlags(w=0.0, clip_sample=False)) == dataclasses.replace(own, w=0.0)
+    assert own.overridden(CurveFlags(steps=3, seed=4)) == dataclasses.replace(own, steps=3, seed=4)
+    with pytest.raises(UserError, match="steps is 0"):
+        own.overridden(SamplingFlags(steps=0))
+
+
+def test_a_run_carries_what_suits_the_length_of_its_training():
+    assert own_sampling(64_000_000, 1000) == Sampling()  # the papers'
+    assert own_sampling(128_000, 1000) == Sampling(scheduler="ddpm-small", steps=50)
+    assert own_sampling(128_000, 20).steps == 20
+    assert own_sampling(128_000, 1000, SamplingFlags(scheduler="ddim")).scheduler == "ddim"
+
+
+def test_a_network_of_few_noise_levels_gets_a_grid():
+    pipeline = network()
+    process = NoiseSchedule(20)
+    few = T2HPipeline(pipeline.unet, process.ddim_scheduler(), pipeline.config["class_names"])
+    assert few.sampling.steps == 20
+    few.set_progress_bar_config(disable=True)
+    assert draw_grid(few, rows=2, columns=2).size[0] > 0
+
+
+@pytest.mark.parametrize("scheduler", ["EDMEulerScheduler", "FlowMatchEulerDiscreteScheduler"])
+def test_a_scheduler_of_another_noise_schedule_is_refused(pipeline, scheduler):
+    with pytest.raises(UserError, match=scheduler):
+        draw_array(pipeline, Wanted.per_class([1], 1), Sampling(steps=2, scheduler=scheduler), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "steps", "says"),
+    [
+        ("ddim", 1001, "steps is 1001; DDIMScheduler takes 1 to 1000"),
+        ("dpm-solver++", 1000, "steps is 1000; DPMSolverMultistepScheduler takes 1 to 999"),
+        ("pndm", 2, "steps is 2; PNDMScheduler takes 4 to 1000"),
+    ],
+)
+def test_a_number_of_steps_that_a_scheduler_does_not_take(pipeline, scheduler, steps, says):
+    with pytest.raises(UserError, match=says):
+        draw_array(pipeline, Wanted.per_class([1], 1), Sampling(steps=steps, scheduler=scheduler), progress=False)
+
+
+def test_seeds_differ_with_every_number_and_are_not_negative():
+    seeds = [derive_seed(0, "x", *numbers) for numbers in ((), (0,), (0, 0), (1,), (1, 0), (0, 1))]
+    assert len(set(seeds)) == len(seeds)
+    assert derive_seed(0, "weights") == 3699729803252847382  # as in version 0.1
+    for call in (lambda: derive_seed(-1, "x"), lambda: Sampling(seed=-1)):
+        with pytest.raises(UserError, match="seed is -1"):
+            call()
+
+
+def test_options_of_version_0_1_and_switches(tmp_path, capsys):
+    network().save_pretrained(tmp_path / "p")
+    run = [str(tmp_path / "p"), "--per-class", "1", "--steps", "2", "--classes", "0"]
+    assert main(["sample", *run, "--guidance-scale", "1.3", "--clip-sample"]) == 0
+    assert "--guidance-scale is --w now" in capsys.readouterr().err
+    note = json.loads((tmp_path / "p" / "samples" / "w_0.3" / "samples.json").read_text())
+    assert (note["w"], note["clip_sample"]) == (0.3, True)
+    assert main(["sample", *run, "--no-clip-sample", "--w", "0.4"]) == 0
+    assert not json.loads((tmp_path / "p" / "samples" / "w_0.4" / "samples.json").read_text())["clip_sample"]
+    capsys.readouterr()
+    assert main(["sample", *run, "--seed", "-1"]) == 2
+    assert capsys.readouterr().err == "t2h: seed is -1; it must be a whole number, at least 0.\n"
+
+
+def test_samples_of_an_official_checkpoint_lie_beside_it(tmp_path, golden):
+    shutil.copy(golden / "official_ckpt_trained.pt.xz", tmp_path / "ckpt.pt.xz")
+    assert main(["sample", str(tmp_path / "ckpt.pt.xz"), "--per-class", "1", "--steps", "1", "--classes", "0"]) == 0
+    assert (tmp_path / "ckpt_samples" / "w_1.5" / "samples.json").is_file()
+
+
+def test_a_checkpoint_of_a_run_is_refused_with_the_run(tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "config.yaml").touch()
+    file = tmp_path / "run" / "checkpoints" / "step_00000001.pt"
+    file.touch()
+    with pytest.raises(UserError, match=f"give the run, {tmp_path / 'run'}"):
+        load_pipeline(file)
 
 
 def test_command_line(tmp_path, capsys):

@@ -1,7 +1,7 @@
 """The networks: presets of diffusers' `UNet2DModel`, the null label, and the bottleneck.
 
 The `cifar` preset is the U-Net of pytorch-ddpm that every long-tailed paper uses; with 10 classes it has 35,751,939
-parameters and computes what the official network computes (`t2h.official.convert`). "No label" is row K of the class
+parameters and computes what the official network computes (`t2h.convert`). "No label" is row K of the class
 embedding, which stays zero.
 
 A trap: the time and label embedding is added before a GroupNorm. With as many groups as channels that norm subtracts it

@@ -196,7 +196,8 @@ class NoiseSchedule(Process):
         if not usable:
             raise unknown_name("scheduler", name, ["ddim", "ddpm", "ddpm-small", "the name of a class of diffusers"])
         made = found.from_config(self.ddpm_scheduler().config)
-        known = {"beta_schedule", "prediction_type"} <= set(made.config) and NoiseSchedule.of(made) == self
+        # one that knows no β keeps ours in its configuration all the same
+        known = hasattr(made, "alphas_cumprod") and "prediction_type" in made.config and NoiseSchedule.of(made) == self
         if not known or (self.prediction == "sample" and name in EPSILON_OR_V):
             raise UserError(f"{name} cannot draw from a {self.prediction} network of this noise schedule; ddim can.")
         return made

@@ -12,11 +12,26 @@ import zlib
 import numpy as np
 import torch
 
+from t2h.errors import UserError
+
+
+def check_seed(seed: int) -> None:
+    """Raise a `UserError` for a seed that is none."""
+    if seed < 0:
+        raise UserError(f"seed is {seed}; it must be a whole number, at least 0.")
+
 
 def derive_seed(seed: int, purpose: str, *numbers: int) -> int:
-    """A 63-bit seed that is different for every (seed, purpose, numbers), through NumPy's SeedSequence."""
-    entropy = (seed, zlib.crc32(purpose.encode()), *numbers)
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    """A 63-bit seed that is different for every (seed, purpose, numbers), through NumPy's SeedSequence.
+
+    Raises:
+        UserError: for a negative seed.
+    """
+    check_seed(seed)
+    # SeedSequence takes (s, p, 0) for (s, p): zeros at the end choose a further word of the same sequence instead
+    zeros = len(numbers) - max((i + 1 for i, number in enumerate(numbers) if number), default=0)
+    words = np.random.SeedSequence((seed, zlib.crc32(purpose.encode()), *numbers)).generate_state(zeros + 1, np.uint64)
+    return int(words[zeros] >> np.uint64(1))
 
 
 def generator(device: torch.device | str, seed: int, purpose: str, *numbers: int) -> torch.Generator:

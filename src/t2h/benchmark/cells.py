@@ -18,6 +18,7 @@ from t2h.evaluation.reference import reference_of
 from t2h.evaluation.reference_file import load_reference, save_reference
 from t2h.features.load import load_extractor
 from t2h.results.result import Result, read_result
+from t2h.sampling import CurveFlags
 
 State = Literal["done", "failed", "begun", "to do"]
 REFERENCE = "reference.safetensors"
@@ -94,7 +95,8 @@ def work(cell: Cell, plan: Plan, place: BenchmarkFolder, judges: Judges) -> int 
     if trained.status == "interrupted":
         return trained.signal or 2
     asked = plan.evaluation
-    drawing = Drawing(asked.per_class, asked.sampling(cell.seed), device=judges.device)
+    flags = CurveFlags(**vars(asked.sampling) | {"seed": cell.seed})
+    drawing = Drawing(asked.per_class, flags, device=judges.device)
     out = place.result_file(cell)
     evaluate_run(place.folder(cell), asked.w, judge, out, drawing, cell.method, place.progress)
     return None

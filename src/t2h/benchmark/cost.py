@@ -15,6 +15,7 @@ from t2h.benchmark.plan import Cell, Plan
 from t2h.device import Precision, autocast
 from t2h.methods import describe
 from t2h.results.compare import align
+from t2h.sampling import own_sampling
 from t2h.training.plan import duration, seconds_per_step
 
 # A backward pass costs about two forward ones.
@@ -47,14 +48,16 @@ def costs(plan: Plan, cells: Sequence[Cell]) -> dict[Cell, Cost]:
     timed: dict[str, tuple[int, int, float, float]] = {}
     found = {}
     for cell in cells:
-        if cell.data not in timed:
-            timed[cell.data] = _time(cell, plan.evaluation.mixed_precision)
-        classes, parameters, per_training, per_drawing = timed[cell.data]
         learning, judging = cell.config.learning, plan.evaluation
+        own = own_sampling(learning.steps * learning.batch_size, cell.config.process.num_timesteps)
+        sampling = own.overridden(judging.sampling)
+        if cell.data not in timed:
+            timed[cell.data] = _time(cell, sampling.mixed_precision)
+        classes, parameters, per_training, per_drawing = timed[cell.data]
         passes = describe(cell.config.objective, cell.config.methods).passes
         training = learning.steps * learning.batch_size * passes * _FORWARD_AND_BACKWARD
         samples = classes * (judging.per_class or -(-50_000 // classes))
-        drawing = samples * judging.steps * sum(1 if w == 0 else 2 for w in judging.w)
+        drawing = samples * sampling.steps * sum(1 if w == 0 else 2 for w in judging.w)
         kept = cell.config.machine.keep or (learning.steps // (cell.config.machine.save_every or learning.steps) + 1)
         seconds = training * per_training + drawing * per_drawing
         found[cell] = Cost(training, drawing, seconds, parameters * 4 * (4 * kept + 1))

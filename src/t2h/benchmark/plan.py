@@ -10,10 +10,9 @@ from typing import Any
 
 import yaml
 
-from t2h.device import Precision
 from t2h.errors import UserError
 from t2h.evaluation.options import KINDS, FigureOptions
-from t2h.samples.draw import Sampling
+from t2h.sampling import CurveFlags, Sampling
 from t2h.training.config import TrainConfig
 
 Tree = dict[str, Any]
@@ -29,11 +28,9 @@ class EvaluationPlan:
     """Guidance weights of the curve."""
     per_class: int | None = None
     """Samples of each class at each w. Default: 50,000 in all."""
-    scheduler: str = "ddim"
-    steps: int = 100
-    clip_sample: bool = False
-    mixed_precision: Precision = "no"
-    """How samples are drawn: see `t2h.samples.draw.Sampling`."""
+    sampling: CurveFlags = field(default_factory=CurveFlags)
+    """What replaces the runs' own sampling; a plan gives it beside the other entries, as `scheduler: ddim`. The seed is
+    that of the cell."""
     figures: tuple[str, ...] = KINDS
     resamples: int = 0
     """Bootstrap resamples over images in each result; the table's intervals are over seeds."""
@@ -47,11 +44,7 @@ class EvaluationPlan:
             raise UserError(f"evaluation.per_class is {self.per_class}; it must be at least 1.")
         if "fid" not in self.figures:
             raise UserError("evaluation.figures lacks fid, by which the best w and the ranks are found.")
-        _ = self.options, self.sampling(0)  # check themselves
-
-    def sampling(self, seed: int) -> Sampling:
-        """How the cells of a seed are drawn, whatever the guidance."""
-        return Sampling(1.0, self.scheduler, self.steps, seed, self.clip_sample, self.mixed_precision)
+        _ = self.options, Sampling().overridden(self.sampling)  # check themselves
 
     @property
     def options(self) -> FigureOptions:

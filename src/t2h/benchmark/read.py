@@ -14,6 +14,7 @@ from t2h.benchmark.plan import EvaluationPlan, Plan, Published, Tree
 from t2h.data.longtail import check_imbalance
 from t2h.errors import UserError, unknown_name
 from t2h.methods import describe
+from t2h.sampling import NAMES, CurveFlags
 
 # What a method may change; the rest is common to all, so that all see the same images in the same number.
 _OF_METHODS = ("objective", "methods", "learning")
@@ -73,10 +74,13 @@ def _named(trees: Any) -> dict[str, Tree]:
 
 def _evaluation(tree: Any) -> EvaluationPlan:
     values: Tree = {key: tuple(value) if isinstance(value, list) else value for key, value in tree.items()}
-    return EvaluationPlan(**values | ({"w": tuple(float(w) for w in tree["w"])} if "w" in tree else {}))
+    values |= {"w": tuple(float(w) for w in tree["w"])} if "w" in tree else {}
+    flags = CurveFlags(**{key: values.pop(key) for key in _DRAWING if key in values})
+    return EvaluationPlan(**values, sampling=flags)
 
 
-_EVALUATION = EvaluationPlan.__dataclass_fields__
+_DRAWING = tuple(name for name in NAMES if name not in ("w", "seed"))
+_EVALUATION = (*(name for name in EvaluationPlan.__dataclass_fields__ if name != "sampling"), *_DRAWING)
 _READERS: dict[str, Callable[[Any], Any]] = {
     "about": lambda text: " ".join(str(text).split()),
     "base": dict,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -10,24 +11,49 @@ import tyro
 
 Args = TypeVar("Args")
 
-RENAMED: dict[str, tuple[str, Callable[[str], str]]] = {}
-"""Options of version 0.1 that have another name now: {"--old": ("--new", how the value changes)}."""
+RENAMED: dict[str, tuple[str, Callable[[str], str]]] = {
+    "--guidance-scale": ("--w", lambda value: f"{float(value) - 1:.12g}"),
+    "classify --sampling-steps": ("--sampling.steps", str),
+    "classify --sampling-seed": ("--sampling.seed", str),
+    "classify --scheduler": ("--sampling.scheduler", str),
+    "classify --mixed-precision": ("--sampling.mixed-precision", str),
+}
+"""Options of version 0.1 that have another name now, of every verb or of one: {"[VERB] --old": ("--new", how the value
+changes)}."""
+
+_SWITCHES = ("clip-sample",)
+"""Options that are on, off, or the run's own; `--clip-sample` alone is on, `--no-clip-sample` off."""
 
 
 def parse(args_class: type[Args], verb: str, argv: Sequence[str], default: Any = None) -> Args:
     """The options of `t2h VERB` as a dataclass, whose docstring is the help. `--help` and mistakes leave from here."""
-    return tyro.cli(args_class, prog=f"t2h {verb}", args=list(_with_new_names(argv)), default=default)
+    words = list(_with_values(list(_with_new_names(verb, argv))))
+    return tyro.cli(args_class, prog=f"t2h {verb}", args=words, default=default)
 
 
-def _with_new_names(argv: Sequence[str]) -> Iterator[str]:
+def _with_new_names(verb: str, argv: Sequence[str]) -> Iterator[str]:
     words = iter(argv)
     for word in words:
         name, equals, value = word.partition("=")
-        if (old := name.replace("_", "-")) not in RENAMED:
+        old = name.replace("_", "-")
+        renamed = RENAMED.get(f"{verb} {old}") or RENAMED.get(old)
+        if renamed is None:
             yield word
             continue
-        new, change = RENAMED[old]
+        new, change = renamed
         print(f"t2h: {old} is {new} now; the old name goes with the next version.", file=sys.stderr)
         yield new
         if equals or (value := next(words, "")):
-            yield change(value)
+            with contextlib.suppress(ValueError):  # no value of its kind: the parser says so
+                value = change(value)
+            yield value
+
+
+def _with_values(words: Sequence[str]) -> Iterator[str]:
+    """The words, with True or False after a switch that stands alone."""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        prefix, dot, name = word.removeprefix("--").replace("_", "-").rpartition(".")
+        if word.startswith("--") and name.removeprefix("no-") in _SWITCHES and after not in ("True", "False", "None"):
+            yield from (f"--{prefix}{dot}{name.removeprefix('no-')}", str(not name.startswith("no-")))
+        else:
+            yield word

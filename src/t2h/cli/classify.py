@@ -13,11 +13,12 @@ import tyro
 from t2h.classify.classifier import ClassifierTraining
 from t2h.cli._parse import parse
 from t2h.data.config import DataConfig
-from t2h.device import Precision
+from t2h.sampling import CurveFlags
 
 if TYPE_CHECKING:
     from t2h.classify.study import Arm
     from t2h.data.table import ImageTable
+    from t2h.samples.read import SampleSet
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,9 @@ class Args:
     """Stored samples, instead of a run or beside it: folders of `t2h sample`, of class folders, or .npz files."""
     fill_to: int | None = None
     """Bring rarer classes to so many images. Default: to as many as the most frequent class has."""
-    w: tuple[float, ...] = (1.5,)
-    """Guidance weight of the images that a run draws: one, or one for each run."""
-    sampling_steps: int = 100
-    """Denoising steps of the images that a run draws."""
-    scheduler: str = "ddim"
-    """Of the images that a run draws (see `t2h sample`)."""
-    sampling_seed: int = 0
-    """Of the images that a run draws."""
-    mixed_precision: Precision = "no"
-    """Arithmetic in which a run draws."""
+    w: tuple[float, ...] = ()
+    """Guidance weight of the images that a run draws: one, or one for each run. Default: each run's own."""
+    sampling: CurveFlags = field(default_factory=CurveFlags)
     data: Annotated[DataConfig, tyro.conf.arg(name="")] = field(default_factory=DataConfig)
     test_split: str = "test"
     """Part of the data set that judges."""
@@ -84,9 +78,9 @@ def main(argv: list[str]) -> int:
     test = load_whole(config, args.test_split)
     filled, sources = [], []
     for name, source in _sources(args) if "filled" in args.arms else ():
-        synthetic = source.images(table, device)
-        filled.append(filled_arm(table, synthetic, args.fill_to, name))
-        sources.append({"arm": name, "source": str(source.path), "name": synthetic.split, "w": source.w})
+        samples = source.samples(table, device)
+        filled.append(filled_arm(table, _table_of(samples, table), args.fill_to, name))
+        sources.append({"arm": name, "source": str(source.path), "name": _name_of(samples), "w": samples.w})
     study = Study(table.class_counts, test, args.training, args.out, device, not args.quiet)
     arms: list[Arm] = []
     for name in args.arms:
@@ -131,7 +125,7 @@ def _check(args: Args, whole_is_more: bool) -> None:
         raise UserError("the arm `filled` needs synthetic images; give --run or --samples.")
     if len({path.resolve() for path in given}) < len(given):
         raise UserError("--run and --samples: give each folder or file once.")
-    if len(args.w) not in (1, len(args.run)):
+    if len(args.w) not in (0, 1, len(args.run)):
         raise UserError(f"--w has {len(args.w)} weights for {len(args.run)} runs; give one, or one for each run.")
     if args.fill_to is not None and args.fill_to < 1:
         raise UserError(f"--fill-to is {args.fill_to}; it must be at least 1.")
@@ -156,22 +150,19 @@ def _check_tail(table: ImageTable, args: Args) -> None:
 
 @dataclass(frozen=True)
 class _Source:
-    """Where synthetic images come from: a run, which draws them at w into a file, or a place where they lie."""
+    """Where synthetic images come from: a run, which draws them into a file, or a place where they lie."""
 
     path: Path
     args: Args
     w: float | None = None
     drawn: Path | None = None
 
-    def images(self, table: ImageTable, device: str) -> ImageTable:
+    def samples(self, table: ImageTable, device: str) -> SampleSet:
         """Its images; what a run has not drawn yet is drawn now.
 
         Raises:
             UserError: if they have no labels or other classes, or the run was trained on other class counts.
         """
-        import numpy as np
-
-        from t2h.data.table import ImageTable
         from t2h.errors import UserError
         from t2h.samples.read import read_samples
 
@@ -180,42 +171,51 @@ class _Source:
         samples = read_samples(self.drawn or self.path, table.class_names)
         if samples.labels is None:
             raise UserError(f"{self.path}: the samples have no labels; images of known classes are needed.")
-        _check_counts(samples.source.class_counts, table, self.path)
-        images = samples.images
-        if isinstance(images, np.ndarray) and images.dtype != np.uint8:
-            images = (images * 255).round().astype(np.uint8)
-        return ImageTable(images, samples.labels, table.class_names, "synthetic", str(samples.source.name))
+        _check_counts(samples.facts.get("class_counts"), table, self.path)
+        return samples.checked()
 
     def _draw(self, table: ImageTable, device: str, file: Path) -> None:
         import numpy as np
 
         from t2h.classify.study import missing
-        from t2h.samples.draw import Sampling, Wanted, load_pipeline
-        from t2h.samples.store import sample_to_npz
+        from t2h.samples.draw import Wanted, load_pipeline
+        from t2h.samples.store import write_samples
 
-        args, pipeline = self.args, load_pipeline(self.path).to(device)
+        pipeline = load_pipeline(self.path).to(device)
         _check_counts(pipeline.config["class_counts"], table, self.path)
-        labels = np.repeat(np.arange(table.num_classes), missing(table.class_counts, args.fill_to))
-        sampling = Sampling(
-            1 + (self.w or 0.0),
-            args.scheduler,
-            args.sampling_steps,
-            args.sampling_seed,
-            mixed_precision=args.mixed_precision,
-        )
-        sample_to_npz(pipeline, Wanted.of_labels(labels), sampling, file, progress=not args.quiet)
+        labels = np.repeat(np.arange(table.num_classes), missing(table.class_counts, self.args.fill_to))
+        own = pipeline.sampling.overridden(self.args.sampling)
+        sampling = own if self.w is None else replace(own, w=self.w)
+        write_samples(pipeline, Wanted.of_labels(labels), sampling, file, progress=not self.args.quiet)
 
 
 def _sources(args: Args) -> list[tuple[str, _Source]]:
     """Every source with the name of its arm: "filled" alone, or with what tells its path from the others'."""
     paths = (*args.run, *args.samples)
     names = [f"filled-{name}" for name in _what_differs(paths)] if len(paths) > 1 else ["filled"]
-    ws = args.w * len(args.run) if len(args.w) == 1 else args.w
+    ws = args.w if len(args.w) == len(args.run) else (*args.w, None)[:1] * len(args.run)
     sources = [
         _Source(path, args, w, args.out / f"synthetic{name.removeprefix('filled')}.npz")
         for name, path, w in zip(names, args.run, ws, strict=False)
     ]
     return list(zip(names, sources + [_Source(path, args) for path in args.samples], strict=True))
+
+
+def _table_of(samples: SampleSet, table: ImageTable) -> ImageTable:
+    """Samples as images to train on, uint8."""
+    import numpy as np
+
+    from t2h.data.table import ImageTable
+
+    images, labels = samples.images, samples.labels
+    assert labels is not None
+    if isinstance(images, np.ndarray) and images.dtype != np.uint8:
+        images = (images * 255).round().astype(np.uint8)
+    return ImageTable(images, labels, table.class_names, "synthetic", _name_of(samples))
+
+
+def _name_of(samples: SampleSet) -> str:
+    return str(samples.facts.get("method") or samples.path.stem)
 
 
 def _what_differs(paths: Sequence[Path]) -> list[str]:

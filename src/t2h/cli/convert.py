@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int | None:
     args = parse(Args, "convert", argv)
     if args.what == "to-official":
         return _to_official(args)
-    from t2h.official.convert import from_official, save_pipeline
+    from t2h.convert import from_official, save_pipeline
 
     pipeline = from_official(
         args.source,
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int | None:
 
 
 def _to_official(args: Args) -> int:
-    from t2h.official.convert import to_official
+    from t2h.convert import to_official
     from t2h.pipeline import T2HPipeline
 
     if not (recover(args.source) / "model_index.json").is_file():

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from t2h.cli._parse import parse
-from t2h.device import Precision
 from t2h.evaluation.options import FigureOptions
+from t2h.sampling import CurveFlags
 
 if TYPE_CHECKING:
     from t2h.evaluation.reference import Reference
@@ -21,28 +21,19 @@ if TYPE_CHECKING:
 class Args:
     """Judge samples or a run: overall, per class, and for head, medium and tail; one result file.
 
-    A run is sampled at each --w, without storing the images. The file is written after each point, and running the same
-    command again computes only what is missing.
+    A run is sampled at each --w, by its own sampler unless an option replaces it, without storing the images. The file
+    is written after each point, and running the same command again computes only what is missing.
     """
 
     source: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """A run (or pipeline) folder; or stored samples: folders or .npz files, one for each guidance weight."""
     reference: Path
     """A file of `t2h reference`, or an .npz with mu and sigma of other projects."""
-    w: tuple[float, ...] = (1.5,)
-    """Guidance weights of a run's points: `--w 0 0.5 1 1.5 2` is a curve."""
+    w: tuple[float, ...] = ()
+    """Guidance weights of a run's points: `--w 0 0.5 1 1.5 2` is a curve. Default: the run's own."""
     per_class: int | None = None
     """Images of each class that a run draws. Default: 50,000 in all."""
-    scheduler: str = "ddim"
-    """Of a run's samples: ddim, ddpm, dpm-solver++, unipc, ... (see `t2h sample`)."""
-    steps: int = 100
-    """Denoising steps of a run's samples."""
-    seed: int = 0
-    """Of a run's samples."""
-    clip_sample: bool = False
-    """Clip x_0 to [-1, 1] at every step of a run's samples (see `t2h sample`)."""
-    mixed_precision: Precision = "no"
-    """Arithmetic in which a run's samples are drawn."""
+    sampling: Annotated[CurveFlags, tyro.conf.arg(name="")] = field(default_factory=CurveFlags)
     float_images: Annotated[bool, tyro.conf.arg(name="float")] = False
     """Judge a run's images as they leave the network, not rounded to 8 bits (as the official code does)."""
     pictures: bool = True
@@ -58,7 +49,7 @@ class Args:
     out: Path | None = None
     """The result file. Default: RUN/results/REFERENCE.json, or SAMPLES.json beside stored samples."""
     batch_size: int = 250
-    """Images that a run draws at once; it does not change them."""
+    """Images that a run draws at once; it does not change their noise."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
 
@@ -71,7 +62,6 @@ def main(argv: list[str]) -> int:
     from t2h.evaluation.figures import Judge
     from t2h.evaluation.reference_file import load_reference
     from t2h.results.summary import summary
-    from t2h.samples.draw import Sampling
 
     _check(args)
     device = str(pick_device(args.device))
@@ -79,8 +69,7 @@ def main(argv: list[str]) -> int:
     judge = Judge(reference, _extractor(args, reference, device), args.options)
     first, out = args.source[0], args.out or default_out(args.source[0], args.reference)
     if is_run(first):
-        sampling = Sampling(1.0, args.scheduler, args.steps, args.seed, args.clip_sample, args.mixed_precision)
-        drawing = Drawing(args.per_class, sampling, args.batch_size, device, args.float_images, args.pictures)
+        drawing = Drawing(args.per_class, args.sampling, args.batch_size, device, args.float_images, args.pictures)
         result = evaluate_run(first, args.w, judge, out, drawing, args.name)
     else:
         result = evaluate_stored(args.source, judge, out, args.name)
@@ -92,7 +81,7 @@ def main(argv: list[str]) -> int:
 def is_run(path: Path) -> bool:
     """Whether images can be drawn from there: a run, a pipeline folder, or a checkpoint file."""
     folders = (path / "pipeline", path)
-    return path.suffix in (".pt", ".pth") or any((folder / "model_index.json").is_file() for folder in folders)
+    return path.suffix in (".pt", ".pth", ".xz") or any((folder / "model_index.json").is_file() for folder in folders)
 
 
 def default_out(source: Path, reference: Path) -> Path:
@@ -113,8 +102,8 @@ def _check(args: Args) -> None:
         raise UserError(f"{args.source[0]} does not exist; give a run, a sample folder or an .npz file.")
     if args.per_class is not None and args.per_class < 1:
         raise UserError(f"--per-class is {args.per_class}; it must be at least 1.")
-    if not args.w or len(set(args.w)) < len(args.w):
-        raise UserError(f"--w {' '.join(f'{w:g}' for w in args.w)}: give at least one weight, each once.")
+    if len(set(args.w)) < len(args.w):
+        raise UserError(f"--w {' '.join(f'{w:g}' for w in args.w)}: give each weight once.")
 
 
 def _extractor(args: Args, reference: Reference, device: str) -> FeatureExtractor:

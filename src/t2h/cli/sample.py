@@ -9,27 +9,29 @@ from typing import Annotated
 import tyro
 
 from t2h.cli._parse import parse
-from t2h.samples.draw import Sampling
+from t2h.sampling import SamplingFlags
 
 
 @dataclass(frozen=True)
 class Args:
-    """Draw images of a run: an exact number for each class, one seed per image.
+    """Draw images of a run: an exact number for each class, one seed per image, by the run's own sampler.
 
+    --w is the guidance weight of ε_c + w (ε_c - ε_∅), and diffusers' guidance_scale is 1 + w: no guidance is --w 0.
     Running the same command again draws only what is missing.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run, a pipeline folder, or an official checkpoint."""
-    sampling: Annotated[Sampling, tyro.conf.arg(name="")] = field(default_factory=Sampling)
+    sampling: Annotated[SamplingFlags, tyro.conf.arg(name="")] = field(default_factory=SamplingFlags)
     per_class: int = 100
     """Images of each class; of an unconditional network: images."""
     classes: tuple[str, ...] = ()
     """Only these classes, by id or name. Default: all."""
     out: Path | None = None
-    """A folder (PNG, a folder per class) or an .npz file. Default: RUN/samples/w_W."""
+    """A folder (PNG, a folder per class) or an .npz file. Default: RUN/samples/w_W, or ckpt_samples/w_W beside
+    an official ckpt.pt."""
     batch_size: int = 250
-    """Images a pass; it does not change them."""
+    """Images a pass; it does not change their noise."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
 
@@ -37,12 +39,10 @@ class Args:
 def main(argv: list[str]) -> int:
     """Draw the images."""
     args = parse(Args, "sample", argv)
-    import numpy as np
-
     from t2h.device import pick_device
     from t2h.errors import UserError
     from t2h.samples.draw import Wanted, load_pipeline
-    from t2h.samples.store import sample_to_folder, sample_to_npz
+    from t2h.samples.store import write_samples
 
     if args.per_class < 1:
         raise UserError(f"--per-class is {args.per_class}; it must be at least 1.")
@@ -52,13 +52,18 @@ def main(argv: list[str]) -> int:
     if pipeline.num_classes is None:
         if args.classes:
             raise UserError("this network is unconditional: it has no classes to choose; leave out --classes.")
-        wanted = Wanted(np.full(args.per_class, -1), np.arange(args.per_class))
+        wanted = Wanted.unlabelled(args.per_class)
     else:
         named = [int(c) if c.isdigit() and c not in pipeline.config["class_names"] else c for c in args.classes]
         wanted = Wanted.per_class(pipeline.class_ids(named or list(range(pipeline.num_classes))), args.per_class)
-    out = args.out or args.run / "samples" / f"w_{args.sampling.w:g}"
-    write = sample_to_npz if out.suffix == ".npz" else sample_to_folder
-    drawn = write(pipeline, wanted, args.sampling, out, args.batch_size)
+    sampling = pipeline.sampling.overridden(args.sampling)
+    out = args.out or _samples_of(args.run) / f"w_{sampling.w:g}"
+    drawn = write_samples(pipeline, wanted, sampling, out, args.batch_size)
     there = "" if drawn == len(wanted) else f" ({len(wanted) - drawn:,} were there)"
     print(f"{drawn:,} images drawn{there}: {out}")
     return 0
+
+
+def _samples_of(run: Path) -> Path:
+    """Where the samples of a run lie, or those of a checkpoint: ckpt_samples beside ckpt.pt."""
+    return run.with_name(f"{run.name.split('.')[0]}_samples") if run.is_file() else run / "samples"

@@ -135,9 +135,14 @@ def _fitted(image: Image.Image, height: int, width: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
 
 
-def encoded(store: Store, what: str, image_size: int | None, channels: int | None) -> EncodedImages:
+_RESIZE = "choose one with image_size (--image-size 32, say): each image is resized and its centre kept"
+
+
+def encoded(
+    store: Store, what: str, image_size: int | None = None, channels: int | None = None, remedy: str = _RESIZE
+) -> EncodedImages:
     """The lazy reader of all images of a store. What is not given follows from the headers: the size that all images
-    share, and RGB unless all are grey.
+    share, and RGB unless all are grey. ``remedy`` is what to do where they share none.
 
     Raises:
         UserError: if no header can be read, or the sizes differ and none was given.
@@ -152,10 +157,7 @@ def encoded(store: Store, what: str, image_size: int | None, channels: int | Non
         sizes = {header[0] for header in read}
         if size is None and len(sizes) > 1:
             (h0, w0), (h1, w1) = min(sizes), max(sizes)
-            raise UserError(
-                f"{what}: images of {len(sizes)} sizes, from {w0}x{h0} to {w1}x{h1} pixels; choose one with "
-                "image_size (--image-size 32, say): each image is resized and its centre kept."
-            )
+            raise UserError(f"{what}: images of {len(sizes)} sizes, from {w0}x{h0} to {w1}x{h1} pixels; {remedy}.")
         size = size or min(sizes)
         channels = channels or (1 if all(is_grey for _, is_grey in read) else 3)
     return EncodedImages(store, size, channels, np.arange(len(store)))

@@ -18,9 +18,9 @@ from t2h.evaluation.nearest import beside_training_images
 from t2h.evaluation.point import Point, Setting, evaluate_arrays
 from t2h.features.base import pixels_sha256
 from t2h.results.compare import differing_factors
-from t2h.results.result import Provenance, Result, make_result, read_result, write_result
-from t2h.samples.draw import Sampling
-from t2h.samples.read import SampleSet, provenance, read_samples
+from t2h.results.result import Provenance, Result, label_kind, make_result, read_result, write_result
+from t2h.samples.read import SampleSet, read_samples
+from t2h.sampling import CurveFlags, Sampling
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Drawing:
 
     Args:
         per_class: images of each class; None for 50,000 in all.
-        sampling: how; its guidance is that of each point.
-        batch_size: images a pass; it does not change them.
+        sampling: what replaces the run's own sampling, beside the guidance, which is that of each point.
+        batch_size: images a pass; it does not change their noise.
         device: where the network runs.
         float_images: judge the images as they leave the network, not rounded to 8 bits (as the official code does).
         pictures: keep samples of the rarest classes beside their nearest training images in the result.
     """
 
     per_class: int | None = None
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: CurveFlags = field(default_factory=CurveFlags)
     batch_size: int = 250
     device: str = "cpu"
     float_images: bool = False
@@ -60,18 +60,18 @@ def evaluate_stored(
     """Judge stored samples, a folder or `.npz` for each guidance weight, into one result file.
 
     Raises:
-        UserError: as `read_samples` and `evaluate_arrays`; or if the samples are of different networks or samplers, or
-            two of the same w.
+        UserError: as `read_samples` and `evaluate_arrays`; for images that cannot be read, all of them by name; or if
+            the samples are of different networks or samplers, or two of the same w.
     """
-    sets = [read_samples(path, judge.reference.class_names, name) for path in paths]
-    first = sets[0]
-    for path, other in zip(paths, sets, strict=True):
-        if replace(other.source, name="") != replace(first.source, name=""):
+    sets = [read_samples(path, judge.reference.class_names).checked() for path in paths]
+    sources = [source_of(samples, judge.reference.num_classes, name) for samples in sets]
+    for path, other in zip(paths, sources, strict=True):
+        if replace(other, name="") != replace(sources[0], name=""):
             raise UserError(f"{path} comes from another network or sampler than {paths[0]}; judge them one by one.")
     if len({other.w for other in sets}) < len(sets):
         raise UserError("two sets of samples have the same (or no) w; judge them one by one.")
     planned = [Planned(s.w, s.images.shape[0], pixels_sha256(s.images), partial(_itself, s)) for s in sets]
-    return _evaluate(planned, first.source, judge, out, progress)
+    return _evaluate(planned, sources[0], judge, out, progress)
 
 
 def evaluate_run(
@@ -85,11 +85,13 @@ def evaluate_run(
 ) -> Result:
     """Draw samples of a run at each w and judge them, into one result file; the samples are not stored.
 
+    They are drawn as the run's own sampling says, but for what ``drawing`` replaces; without ``ws``, at its w.
+
     Raises:
         UserError: as `evaluate_arrays`, or if there is no pipeline, or it has other classes than the reference.
     """
     from t2h.samples.draw import Wanted, draw, draw_float, load_pipeline
-    from t2h.samples.store import protocol
+    from t2h.samples.store import facts_of
 
     drawing = drawing or Drawing()
     pipeline = load_pipeline(run).to(drawing.device)
@@ -100,28 +102,56 @@ def evaluate_run(
     if reference.image_shape not in (None, pipeline.image_shape):
         reference.check(judge.extractor, reference.statistics.dim, pipeline.image_shape)
     per_class = drawing.per_class or -(-50_000 // (classes or 1))
-    if classes is None:
-        wanted = Wanted(np.full(per_class, -1), np.arange(per_class))
-    else:
-        wanted = Wanted.per_class(range(classes), per_class)
+    wanted = Wanted.unlabelled(per_class) if classes is None else Wanted.per_class(range(classes), per_class)
     labels = None if classes is None else wanted.labels
-
-    def sampling(w: float) -> Sampling:
-        return replace(drawing.sampling, guidance_scale=1 + w)
+    own = pipeline.sampling.overridden(drawing.sampling)
+    ws = ws or (own.w,)
 
     config_file = run / "config.yaml"
     config = yaml.safe_load(config_file.read_text("utf-8")) if config_file.is_file() else None
-    facts = protocol(pipeline, sampling(ws[0]))
+    facts = facts_of(pipeline, own)
     image_path = "float" if drawing.float_images else "8-bit"
     source = provenance(facts, name or run.name, "exact" if labels is not None else "none", image_path, config)
 
     def drawn(w: float) -> SampleSet:
         drawer = draw_float if drawing.float_images else draw
-        images = np.concatenate(list(drawer(pipeline, wanted, sampling(w), drawing.batch_size, progress)))
-        return SampleSet(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels, w, source)
+        images = np.concatenate(list(drawer(pipeline, wanted, replace(own, w=w), drawing.batch_size, progress)))
+        images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        return SampleSet(run, images, labels, tuple(pipeline.config["class_names"]), facts | {"w": w})
 
     planned = [Planned(w, len(wanted), None, partial(drawn, w)) for w in ws]
     return _evaluate(planned, source, judge, out, progress, config if drawing.pictures else None)
+
+
+def source_of(samples: SampleSet, num_classes: int, name: str | None = None) -> Provenance:
+    """Where stored samples come from, called ``name``, else by their method, folder or file."""
+    float_images = isinstance(samples.images, np.ndarray) and samples.images.dtype != np.uint8
+    labels = label_kind(samples.labels, num_classes)
+    name = name or samples.facts.get("method") or samples.path.stem
+    return provenance(samples.facts, name, labels, "float" if float_images else "8-bit")
+
+
+def provenance(
+    facts: dict[str, Any], name: str, labels: str, image_path: str = "8-bit", config: dict[str, Any] | None = None
+) -> Provenance:
+    """What `samples.json` (or the pipeline itself) says about the samples; unknown where it says nothing."""
+    sampler = None
+    if all(key in facts for key in ("scheduler", "steps", "seed")):
+        drawn = Sampling.of(facts)
+        sampler = {key: getattr(drawn, key) for key in ("scheduler", "steps", "seed", "eta", "mixed_precision")}
+        sampler["clipping"] = "every step" if drawn.clip_sample else "final"
+    return Provenance(
+        name=name,
+        method=facts.get("method"),
+        images_seen=facts.get("images_seen"),
+        weights_sha256=facts.get("weights_sha256"),
+        config=config,
+        seed=None if config is None else config.get("learning", {}).get("seed"),
+        class_counts=facts.get("class_counts"),
+        sampler=sampler,
+        labels=labels,
+        image_path=image_path,
+    )
 
 
 def _itself(samples: SampleSet) -> SampleSet:

@@ -17,7 +17,7 @@ from t2h.metrics.neighbours import nearest
 
 
 def beside_training_images(
-    images: UInt8[np.ndarray, "n c h w"] | Float[np.ndarray, "n c h w"],
+    images: Any,
     labels: Int[np.ndarray, " n"],
     config: dict[str, Any],
     extractor: FeatureExtractor,

@@ -101,8 +101,8 @@ def _judge(flags: Flags, drawing: object, statistics: Path, inception: Path | No
     from t2h.official.sample import Drawing, draw_images
 
     assert isinstance(drawing, Drawing)
-    images = draw_images(drawing, only_there=flags.values.get("sampled", False))
-    figures = judge(images, statistics, inception, str(drawing.pipeline.device))
+    samples = draw_images(drawing, only_there=flags.values.get("sampled", False))
+    figures = judge(samples, statistics, inception, str(drawing.pipeline.device))
     if figures is not None:
         notes = {"step": flags["ckpt_step"], "w": drawing.sampling.w, "sampler": drawing.sampling.scheduler}
-        report(figures, len(images), notes, drawing.images.with_suffix(".jsonl"))
+        report(figures, samples.images.shape[0], notes, drawing.images.with_suffix(".jsonl"))

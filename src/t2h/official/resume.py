@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from t2h.convert.checkpoint import load_file, read_official
+from t2h.convert.unet import Weights, to_diffusers
 from t2h.errors import UserError
-from t2h.official.checkpoint import load_file, read_official
-from t2h.official.unet import Weights, to_diffusers
 from t2h.training.checkpoints import RunFolder
 from t2h.training.config import TrainConfig
 from t2h.training.setup import TrainingModel, set_up

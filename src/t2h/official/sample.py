@@ -9,15 +9,17 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from t2h.convert import from_official
 from t2h.device import pick_device
 from t2h.errors import UserError
 from t2h.files import replaced
-from t2h.official.convert import from_official
 from t2h.official.flags import Flags
 from t2h.pipeline import T2HPipeline
 from t2h.process import NoiseSchedule, Process
-from t2h.samples.draw import Sampling, Wanted
-from t2h.samples.store import sample_to_npz
+from t2h.samples.draw import Wanted
+from t2h.samples.read import SampleSet, read_samples
+from t2h.samples.store import write_samples
+from t2h.sampling import Sampling
 from t2h.training.checkpoints import RunFolder
 
 
@@ -77,7 +79,8 @@ def gen_drawing(flags: Flags) -> Drawing:
     method = _scheduler(flags, flags["sample_method"])
     only = flags["specific_class"]
     wanted = _labels(pipeline, flags, flags["conditional"], only if only >= 0 else None)
-    sampling = Sampling(1 + flags["w"] if flags["conditional"] else 1.0, method, steps, flags["seed"])
+    w = flags["w"] if flags["conditional"] else 0.0
+    sampling = Sampling(w=w, scheduler=method, steps=steps, seed=flags["seed"])
     name = f"samples_step{step}_{method}{steps}_w{flags['w']:g}_n{len(wanted)}"
     return Drawing(
         pipeline,
@@ -96,7 +99,7 @@ def main_drawing(flags: Flags) -> Drawing:
     _check_classes(flags, pipeline)
     wanted = _labels(pipeline, flags, method != "uncond", None)
     w = flags["omega"] if method == "cfg" and flags["omega"] > 0 else 0.0
-    sampling = Sampling(1 + w, _scheduler(flags, "ddpm"), flags["T"], flags["seed"])
+    sampling = Sampling(w=w, scheduler=_scheduler(flags, "ddpm"), steps=flags["T"], seed=flags["seed"])
     name = f"{flags['sample_name']}_N{len(wanted)}_STEP{step}"
     return Drawing(
         pipeline,
@@ -108,7 +111,7 @@ def main_drawing(flags: Flags) -> Drawing:
     )
 
 
-def draw_images(drawing: Drawing, only_there: bool = False) -> UInt8[np.ndarray, "n h w c"]:
+def draw_images(drawing: Drawing, only_there: bool = False) -> SampleSet:
     """Draw what is missing, keep the images with their labels and a picture of the first 256, and return them.
 
     Args:
@@ -120,13 +123,13 @@ def draw_images(drawing: Drawing, only_there: bool = False) -> UInt8[np.ndarray,
     """
     if only_there and not drawing.images.exists():
         raise UserError(f"--sampled: there is no {drawing.images}; leave out --sampled to draw the images.")
-    sample_to_npz(drawing.pipeline, drawing.wanted, drawing.sampling, drawing.images, drawing.batch_size)
-    with np.load(drawing.images) as file:
-        images = file["images"]
-    with replaced(drawing.grid) as file_of_grid:
-        tiled(images[:256], columns=16).save(file_of_grid, format="PNG")
-    print(f"{len(images):,} images with labels  {drawing.images}\nthe first {min(256, len(images))}  {drawing.grid}")
-    return images
+    write_samples(drawing.pipeline, drawing.wanted, drawing.sampling, drawing.images, drawing.batch_size)
+    samples = read_samples(drawing.images)
+    first = np.asarray(samples.images[np.arange(min(256, len(drawing.wanted)))])
+    with replaced(drawing.grid) as file:
+        tiled(first.transpose(0, 2, 3, 1), columns=16).save(file, format="PNG")
+    print(f"{len(drawing.wanted):,} images with labels  {drawing.images}\nthe first {len(first)}  {drawing.grid}")
+    return samples
 
 
 def tiled(images: UInt8[np.ndarray, "n h w c"], columns: int, gap: int = 2) -> Image.Image:
@@ -168,7 +171,7 @@ def _labels(pipeline: T2HPipeline, flags: Flags, conditional: bool, only: int | 
     if count < 1:
         raise UserError(f"--num_images is {count}; it must be at least 1.")
     if not conditional:
-        return Wanted(np.full(count, -1), np.arange(count))
+        return Wanted.unlabelled(count)
     if classes is None:
         raise UserError(
             "the network of this checkpoint is unconditional; without --conditional (main.py: --sample_method uncond)."

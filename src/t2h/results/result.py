@@ -231,4 +231,5 @@ def read_result(path: Path) -> Result:
         raise UserError(f"{path} has version {result.get('version')}; this t2h reads version 1. Update t2h.")
     if sampler := result["protocol"].get("sampler"):
         sampler.setdefault("mixed_precision", "no")  # all that there was, before it was written down
+        sampler.setdefault("eta", 0.0)
     return result

@@ -1,7 +1,8 @@
 """Many images with exact labels, one seed per image, resumable.
 
-Image k of class c is drawn with a seed made of (seed, c, k): it is the same whatever the batch size, however many
-images are drawn beside it, and wherever the drawing was interrupted.
+Image k of class c is drawn with a seed made of (seed, c, k): its noise is the same whatever the batch size, however
+many images are drawn beside it, and wherever the drawing was interrupted. So the image is the same up to rounding, for
+a network adds in another order in a batch of another size.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from tqdm import tqdm
 
-from t2h.device import Precision, autocast
+from t2h.convert import from_official
+from t2h.device import autocast
 from t2h.errors import UserError, unknown_name
 from t2h.files import recover
 from t2h.pipeline import T2HPipeline
 from t2h.process import NoiseSchedule, Process
 from t2h.randomness import derive_seed
 from t2h.samples.grid import sample_grid
+from t2h.sampling import Sampling
 
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
@@ -58,34 +61,6 @@ def make_scheduler(name: str, process: Process | None = None) -> SchedulerMixin:
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How images are drawn: all that decides what image k of class c looks like, but for the network."""
-
-    guidance_scale: float = 2.5
-    """1 + w of ε_c + w (ε_c - ε_∅); 1 is no guidance."""
-    scheduler: str = "ddim"
-    """ddim, ddpm, ddpm-small, dpm-solver++, unipc, deis, pndm, euler, euler-ancestral, heun, or a diffusers class.
-    After a short training ddpm-small draws better images than ddim, the papers' choice."""
-    steps: int = 100
-    """Denoising steps."""
-    seed: int = 0
-    """Of the images; image k of class c has its own, made of this one."""
-    clip_sample: bool = False
-    """Clip x_0 to [-1, 1] at every step. The papers do not; it saves samples of a short training."""
-    mixed_precision: Precision = "no"
-    """Arithmetic of the network's passes: bf16 and fp16 are faster, and images differ a little."""
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise UserError(f"steps is {self.steps}; it must be at least 1.")
-
-    @property
-    def w(self) -> float:
-        """guidance_scale - 1."""
-        return self.guidance_scale - 1
-
-
-@dataclass(frozen=True)
 class Wanted:
     """Which images to draw: image ``index[i]`` of class ``labels[i]``; label -1 is none (unconditional)."""
 
@@ -96,6 +71,11 @@ class Wanted:
     def per_class(cls, classes: Sequence[int], count: int) -> Wanted:
         """``count`` images of each of these classes, class by class."""
         return cls(np.repeat(np.asarray(classes, dtype=np.int64), count), np.tile(np.arange(count), len(classes)))
+
+    @classmethod
+    def unlabelled(cls, count: int) -> Wanted:
+        """``count`` images without label."""
+        return cls(np.full(count, -1), np.arange(count))
 
     @classmethod
     def of_labels(cls, labels: Int[np.ndarray, " n"]) -> Wanted:
@@ -128,11 +108,12 @@ def draw_float(
         pipeline: whose network draws; of its scheduler only the noise schedule is used.
         wanted: which images.
         sampling: how.
-        batch_size: images a pass; it does not change them.
+        batch_size: images a pass; it does not change their noise.
         progress: show a bar with images/s and time left.
 
     Raises:
-        UserError: for an unknown scheduler, a class that is not there, or an arithmetic that the device lacks.
+        UserError: for a scheduler or a number of steps that does not suit, a class that is not there, or an arithmetic
+            that the device lacks.
     """
     before = pipeline.scheduler
     arithmetic = autocast(pipeline.device, sampling.mixed_precision)
@@ -155,6 +136,7 @@ def draw_float(
                         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
                         output_type="np",
                         batch_size=len(part),
+                        eta=sampling.eta,
                         clip_sample=sampling.clip_sample,
                     )
                 if not np.isfinite(output.images).all():
@@ -182,21 +164,19 @@ def draw_array(
 
 
 def draw_grid(
-    pipeline: T2HPipeline, guidance_scale: float, seed: int, rows: int = 10, columns: int = 10, steps: int = 50
+    pipeline: T2HPipeline, sampling: Sampling | None = None, rows: int = 10, columns: int = 10
 ) -> Image.Image:
     """A grid of samples with row labels, head to tail; of more than ``rows`` classes, evenly spread ones.
 
-    Drawn by ancestral sampling: early in a training DDIM draws noise, and would hide what the network has learned.
+    Drawn as ``sampling`` says, by default the pipeline's own.
     """
-    counts = pipeline.config["class_counts"]
-    sampling = Sampling(guidance_scale, "ddpm-small", steps, seed)
-    if pipeline.num_classes is None:
-        wanted = Wanted(np.full(rows * columns, -1), np.arange(rows * columns))
-        images = draw_array(pipeline, wanted, sampling, progress=False)
+    sampling, classes = sampling or pipeline.sampling, pipeline.num_classes
+    if classes is None:
+        images = draw_array(pipeline, Wanted.unlabelled(rows * columns), sampling, progress=False)
         return sample_grid(images, np.arange(len(images)) // columns, ["samples"] * rows, [1] * rows, columns, False)
-    counts = counts or [1] * pipeline.num_classes
+    counts = pipeline.config["class_counts"] or [1] * classes
     order = np.argsort(-np.asarray(counts), kind="stable")
-    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(rows, len(order))).round().astype(int))]
+    chosen = order[np.unique(np.linspace(0, classes - 1, min(rows, classes)).round().astype(int))]
     wanted = Wanted.per_class(chosen.tolist(), columns)
     images = draw_array(pipeline, wanted, sampling, progress=False)
     return sample_grid(images, wanted.labels, pipeline.config["class_names"], counts, columns)
@@ -209,8 +189,8 @@ def load_pipeline(source: Path) -> T2HPipeline:
         UserError: where there is none.
     """
     if source.is_file():
-        from t2h.official.convert import from_official
-
+        if (source.parent.parent / "config.yaml").exists():
+            raise UserError(f"{source} is for going on with the training; give the run, {source.parent.parent}.")
         return from_official(source)
     for folder in (source / "pipeline", source):
         if (recover(folder) / "model_index.json").exists():

@@ -1,157 +1,195 @@
-"""Stored samples of any origin, with what is known of how they were drawn."""
+"""Stored samples of any origin: a folder of images per class, a folder of images, or one `.npz`."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from t2h.data.decode import FileStore, encoded
+from t2h.data.arrays import image_array, label_array, read_arrays
+from t2h.data.decode import EncodedImages, FileStore, encoded
+from t2h.data.settle import settled
+from t2h.data.table import Images, ImageTable
 from t2h.errors import UserError
-from t2h.results.result import Provenance, label_kind
+from t2h.sampling import Sampling
 
+FACTS = "samples.json"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+FORMAT = "t2h-samples"
 
 
 @dataclass(frozen=True, eq=False)
 class SampleSet:
-    """Sample images, and where they come from.
-
-    Args:
-        images: (N, C, H, W), uint8 or float32 in [0, 1]; an array or a lazy reader.
-        labels: int64 (N,), or None.
-        w: guidance, or None where unknown.
-        source: the rest of what is known.
-    """
-
-    images: Any
-    labels: Int[np.ndarray, " n"] | None
-    w: float | None
-    source: Provenance
-
-
-def read_samples(path: Path, class_names: Sequence[str], name: str | None = None) -> SampleSet:
-    """Samples from a folder (of class folders, or of images) or an `.npz`.
-
-    Class folders are named by class index (`07_horse`, as `t2h sample` writes them) or by class name. An `.npz` has
-    `images` (or `x`, `arr_0`), (N, H, W, C) or (N, C, H, W), uint8 or float in [0, 1], and maybe `labels` (or `y`,
-    `arr_1`).
+    """Stored images, and what is known of their drawing.
 
     Args:
         path: the folder or file.
-        class_names: those of the reference; empty where it has none.
-        name: what the result is called; None takes the method, else the name of the folder or file.
+        images: (N, C, H, W), uint8 or float32 in [0, 1]; an array, or a lazy reader of uint8.
+        labels: int64 (N,), or None.
+        class_names: by label; empty where nobody names them.
+        facts: what samples.json says.
+    """
+
+    path: Path
+    images: Images
+    labels: Int[np.ndarray, " n"] | None
+    class_names: tuple[str, ...]
+    facts: dict[str, Any]
+
+    @property
+    def w(self) -> float | None:
+        """The guidance weight, where it is known."""
+        return self.facts.get("w")
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """How the images were drawn, where it is known."""
+        known = all(self.facts.get(key) is not None for key in ("w", "scheduler", "steps", "seed"))
+        return Sampling.of(self.facts) if known else None
+
+    def first(self, count: int) -> SampleSet:
+        """The first ``count`` images of each class, or of a set without labels; the others are not decoded."""
+        groups = [np.arange(self.images.shape[0])]
+        if self.labels is not None:
+            groups = [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
+        rows = np.concatenate([group[:count] for group in groups])
+        return replace(self, images=self.images[rows], labels=None if self.labels is None else self.labels[rows])
+
+    def checked(self) -> SampleSet:
+        """The set after every image was decoded once.
+
+        Raises:
+            UserError: naming every image that cannot be read.
+        """
+        if not isinstance(self.images, EncodedImages):
+            return self
+        labels = np.zeros(self.images.shape[0], dtype=np.int64)
+        return replace(self, images=settled(ImageTable(self.images, labels, ("samples",), name=self.path.name)).images)
+
+
+def read_samples(path: Path, class_names: Sequence[str] = ()) -> SampleSet:
+    """Samples of any origin: a folder of class folders, a folder of images, or an `.npz`.
+
+    Class folders are named by class index (`07_horse`, as `t2h sample` writes them) or by class name, all alike. An
+    `.npz` has `images` (or `x`, `arr_0`), (N, H, W, C), (N, C, H, W) or (N, H, W), 0 ... 255 or floats in [0, 1], and
+    maybe `labels` (or `y`, `arr_1`).
+
+    Args:
+        path: the folder or file.
+        class_names: those of the data that the samples are to be compared with; empty where they are not known.
 
     Raises:
-        UserError: if there is nothing of the kind, or the classes are others than the reference's.
+        UserError: if there is nothing of the kind, or the classes are others.
     """
-    if path.is_dir():
-        images, labels = _read_folder(path, class_names)
-        facts = json.loads((path / "samples.json").read_text("utf-8")) if (path / "samples.json").is_file() else {}
-    elif path.suffix == ".npz" and path.is_file():
-        images, labels, facts = _read_npz(path)
-    else:
+    if not path.is_dir() and not (path.suffix == ".npz" and path.is_file()):
         raise UserError(f"{path}: no folder of samples, no .npz and no run; give one of these.")
-    theirs = facts.get("class_names")
-    if theirs is not None and class_names and list(theirs) != list(class_names):
+    facts = read_facts(path)
+    own = tuple(map(str, facts.get("class_names") or ()))
+    if own and class_names and list(own) != list(class_names):
         raise UserError(
-            f"{path}: the samples have the classes {_few(theirs)}, the reference {_few(class_names)}; "
+            f"{path}: the samples have the classes {_few(own)}, the reference {_few(class_names)}; "
             "use the reference of the same data."
         )
-    image_path = "8-bit" if images.shape[0] == 0 or images[np.arange(1)].dtype == np.uint8 else "float"
-    source = provenance(
-        facts, name or facts.get("method") or path.stem, label_kind(labels, len(class_names)), image_path
-    )
-    return SampleSet(images, labels, facts.get("w"), source)
+    names = own or tuple(class_names)
+    if path.is_dir():
+        return _read_folder(path, names, facts)
+    arrays = read_arrays(path)
+    images, labels = image_array(arrays["images"], path, floats=True), arrays.get("labels")
+    if labels is None or (labels.dtype.kind == "i" and len(labels) and (labels == -1).all()):  # -1: drawn without label
+        return SampleSet(path, images, None, names, facts)
+    return SampleSet(path, images, label_array(labels, len(images), path), names, facts)
 
 
-def provenance(
-    facts: dict[str, Any],
-    name: str,
-    labels: str,
-    image_path: str = "8-bit",
-    config: dict[str, Any] | None = None,
-) -> Provenance:
-    """What `samples.json` (or the pipeline itself) says about the samples; unknown where it says nothing."""
-    known = ("scheduler", "steps", "seed")
-    sampler = None
-    if all(key in facts for key in known):
-        clipping = "every step" if facts.get("clip_sample") else "final"
-        precision = facts.get("mixed_precision", "no")
-        sampler = {key: facts[key] for key in known} | {"clipping": clipping, "mixed_precision": precision}
-    return Provenance(
-        name=name,
-        method=facts.get("method"),
-        images_seen=facts.get("images_seen"),
-        weights_sha256=facts.get("weights_sha256"),
-        config=config,
-        seed=None if config is None else config.get("learning", {}).get("seed"),
-        class_counts=facts.get("class_counts"),
-        sampler=sampler,
-        labels=labels,
-        image_path=image_path,
-    )
+def read_facts(path: Path) -> dict[str, Any]:
+    """What stored samples say of themselves, without their images; empty where they say nothing.
 
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(map(str, names[:3])) + (f" ... ({len(names)})" if len(names) > 3 else "")
-
-
-def _read_folder(path: Path, class_names: Sequence[str]) -> tuple[Any, np.ndarray | None]:
-    folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not folders or [folder.name for folder in folders] == ["unconditional"]:
-        files = _images(path) or [file for folder in folders for file in _images(folder)]
-        labels = None
+    Raises:
+        UserError: if it is damaged.
+    """
+    file, text, names = path / FACTS if path.is_dir() else path, "", None
+    if path.is_dir():
+        text = file.read_text("utf-8", errors="replace") if file.is_file() else ""
     else:
-        labelled = [(file, _label(folder, class_names)) for folder in folders for file in _images(folder)]
-        files = [file for file, _ in labelled]
-        labels = np.array([label for _, label in labelled], dtype=np.int64)
+        # whoever reads the images says what is wrong with the file
+        with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as arrays:
+            text = str(arrays["protocol"]) if "protocol" in arrays else ""
+            names = arrays["class_names"].tolist() if "class_names" in arrays else None
+    try:
+        facts = ({} if names is None else {"class_names": names}) | json.loads(text or "{}")
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{file}: what it says of its samples is damaged ({error}); remove it, or draw anew."
+        ) from error
+    if isinstance(facts.get("w"), float):
+        facts["w"] = round(facts["w"], 12)  # version 0.1 wrote guidance_scale - 1
+    return facts
+
+
+def _read_folder(path: Path, names: tuple[str, ...], facts: dict[str, Any]) -> SampleSet:
+    folders = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    labels = None
+    if not folders or folders == ["unconditional"]:
+        files = _images(path) or [file for folder in folders for file in _images(path / folder)]
+    else:
+        names = names or (() if any(folder[0].isdigit() for folder in folders) else tuple(folders))
+        classes = _classes(path, folders, names, facts.get("format") == FORMAT)
+        found = [
+            (file, label) for folder, label in zip(folders, classes, strict=True) for file in _images(path / folder)
+        ]
+        files, labels = [file for file, _ in found], np.array([label for _, label in found], dtype=np.int64)
     if not files:
         raise UserError(f"{path}: no images in it ({', '.join(sorted(SUFFIXES))}).")
-    return encoded(FileStore(tuple(files)), str(path), None, None), labels
+    images = encoded(FileStore(tuple(files)), str(path), remedy="bring all samples to one size")
+    return SampleSet(path, images, labels, names, facts)
+
+
+def _classes(path: Path, folders: Sequence[str], names: Sequence[str], ours: bool) -> list[int]:
+    """The classes of folders, all read as indices or all as names."""
+    slugs = [slug(name) for name in names]
+    by_index: list[int | None] = []
+    by_name: list[int | None] = []
+    for folder in folders:
+        match = re.fullmatch(r"(\d+)(?:_(.*))?", folder)
+        index = int(match[1]) if match and (not names or int(match[1]) < len(names)) else None
+        after = match[2] if match else None
+        named = names.index(folder) if folder in names else slugs.index(after) if after in slugs else None
+        by_index.append(index)
+        by_name.append(index if index is not None and after and slugs[index : index + 1] == [after] else named)
+    if None not in by_index and (ours or None in by_name or by_index == by_name):
+        return [index for index in by_index if index is not None]
+    if None not in by_name and None in by_index:
+        return [index for index in by_name if index is not None]
+    readings = [
+        f"{folder} is {_named(i, names)} by index, {_named(n, names)} by name"
+        for folder, i, n in zip(folders, by_index, by_name, strict=True)
+        if i != n or i is None
+    ]
+    raise UserError(
+        f"{path}: class folders must all be indices or all be names of the classes ({_few(names)}); "
+        f"{'; '.join(readings[:3])}{' ...' * (len(readings) > 3)}. "
+        "Name them as t2h sample does, INDEX_NAME, or use the reference of the same data."
+    )
+
+
+def _named(label: int | None, names: Sequence[str]) -> str:
+    return "no class" if label is None else names[label] if names else str(label)
+
+
+def slug(name: str) -> str:
+    """A class name as a part of a folder's name."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "class"
 
 
 def _images(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
 
 
-def _label(folder: Path, class_names: Sequence[str]) -> int:
-    if folder.name in class_names:
-        return list(class_names).index(folder.name)
-    match = re.match(r"(\d+)(_|$)", folder.name)
-    if match is None or (class_names and int(match[1]) >= len(class_names)):
-        raise UserError(
-            f"{folder}: no class of the reference ({_few(class_names) or 'it has no classes'}) has this name or index; "
-            "use the reference of the same data."
-        )
-    return int(match[1])
-
-
-def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            images = next((file[key] for key in ("images", "x", "arr_0") if key in file), None)
-            labels = next((file[key] for key in ("labels", "y", "arr_1") if key in file), None)
-            facts = json.loads(str(file["protocol"])) if "protocol" in file else {}
-            if "class_names" in file:
-                facts.setdefault("class_names", file["class_names"].tolist())
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
-        raise UserError(f"{path}: damaged, or no .npz ({error}).") from error
-    if images is None or images.ndim != 4:
-        raise UserError(
-            f"{path}: `images` (N, H, W, C) is needed; {'it is not there' if images is None else images.shape}."
-        )
-    if images.shape[1] not in (1, 3):
-        images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    if images.dtype != np.uint8:
-        images = images.astype(np.float32)
-        if len(images) and not 0 <= images.min() <= images.max() <= 1:  # also where a value is NaN
-            raise UserError(f"{path}: float images run from {images.min()} to {images.max()}; they must lie in [0, 1].")
-    return images, None if labels is None else labels.astype(np.int64).reshape(-1), facts
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(map(str, names[:3])) + (f" ... ({len(names)})" if len(names) > 3 else "")

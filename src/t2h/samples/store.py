@@ -1,10 +1,12 @@
-"""Stored samples: a folder of PNG per class, or one `.npz`. Drawing into them goes on where it was interrupted."""
+"""Drawing into a folder of PNG per class, or into one `.npz`; it goes on where it was interrupted.
+
+FOLDER/samples.json  07_horse/00000.png ...          FILE.npz: images, labels, class_names, protocol (JSON text)
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +18,9 @@ from PIL import Image
 from t2h.errors import UserError
 from t2h.files import replaced
 from t2h.pipeline import T2HPipeline
-from t2h.samples.draw import Sampling, Wanted, draw
+from t2h.samples.draw import Wanted, draw
+from t2h.samples.read import FACTS, FORMAT, read_facts, read_samples, slug
+from t2h.sampling import Sampling
 
 
 def weights_sha256(pipeline: T2HPipeline) -> str:
@@ -28,13 +32,12 @@ def weights_sha256(pipeline: T2HPipeline) -> str:
     return digest.hexdigest()
 
 
-def protocol(pipeline: T2HPipeline, sampling: Sampling) -> dict[str, Any]:
+def facts_of(pipeline: T2HPipeline, sampling: Sampling) -> dict[str, Any]:
     """What decides the images, and what is known of the network: the content of samples.json."""
     config = pipeline.config
     return {
-        "format": "t2h-samples",
+        "format": FORMAT,
         **asdict(sampling),
-        "w": sampling.w,
         "weights_sha256": weights_sha256(pipeline),
         "method": config["method"],
         "images_seen": config["images_seen"],
@@ -45,8 +48,15 @@ def protocol(pipeline: T2HPipeline, sampling: Sampling) -> dict[str, Any]:
 
 def class_folder(label: int, name: str, num_classes: int) -> str:
     """The folder of a class: "07_horse"."""
-    slug = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "class"
-    return f"{label:0{len(str(max(num_classes - 1, 0)))}d}_{slug}"
+    return f"{label:0{len(str(max(num_classes - 1, 0)))}d}_{slug(name)}"
+
+
+def write_samples(
+    pipeline: T2HPipeline, wanted: Wanted, sampling: Sampling, out: Path, batch_size: int = 250, progress: bool = True
+) -> int:
+    """Draw into an `.npz` or a folder. Arguments, result and errors as `sample_to_npz` and `sample_to_folder`."""
+    write = sample_to_npz if out.suffix == ".npz" else sample_to_folder
+    return write(pipeline, wanted, sampling, out, batch_size, progress)
 
 
 def sample_to_folder(
@@ -60,9 +70,9 @@ def sample_to_folder(
     Raises:
         UserError: if the folder holds samples of another network or another sampling.
     """
-    made, note = protocol(pipeline, sampling), out / "samples.json"
+    made, note = facts_of(pipeline, sampling), out / FACTS
     if note.exists():
-        _same_samples(json.loads(note.read_text("utf-8")), made, out)
+        _same_samples(read_facts(out), made, out)
     elif out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no samples of ours; choose an empty or new folder.")
     with replaced(note) as file:
@@ -97,12 +107,12 @@ def sample_to_npz(
     Raises:
         UserError: if the file holds samples of another network, another sampling, or other labels.
     """
-    made = protocol(pipeline, sampling)
+    made = facts_of(pipeline, sampling)
     if out.exists():
-        with np.load(out) as file:
-            _same_samples(json.loads(str(file["protocol"])) if "protocol" in file else {}, made, out)
-            if np.array_equal(file["labels"], wanted.labels):
-                return 0
+        _same_samples(read_facts(out), made, out)
+        labels = read_samples(out).labels
+        if np.array_equal(np.full(len(wanted), -1) if labels is None else labels, wanted.labels):
+            return 0
         raise UserError(f"{out} holds other labels; choose another file, or remove it to draw anew.")
     parts = out.with_name(f".{out.name}.parts")
     key = hashlib.sha256(json.dumps([made, wanted.labels.tolist(), wanted.index.tolist()]).encode()).hexdigest()[:16]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -175,7 +175,7 @@ def save_grid(trainer: Trainer) -> None:
         return
     config = trainer.config
     pipeline = trainer.setup.pipeline(trainer.average.unet, trainer.images_seen)
-    grid = draw_grid(pipeline, guidance_scale=1 + config.machine.grid_w, seed=config.learning.seed)
+    grid = draw_grid(pipeline, replace(pipeline.sampling, w=config.machine.grid_w, seed=config.learning.seed))
     with replaced(trainer.run.path / "grids" / f"step_{trainer.step:08d}.png") as file:
         grid.save(file, format="PNG")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from t2h.network import UNetDenoiser, augmentation_embedding, build_network, net
 from t2h.pipeline import T2HPipeline
 from t2h.process import Process
 from t2h.randomness import derive_seed
+from t2h.samples.draw import make_scheduler
+from t2h.sampling import own_sampling
 from t2h.training.config import TrainConfig
 from t2h.training.fine_tuning import Start, network_from
 
@@ -80,14 +82,17 @@ class Setup:
             training["Augmentation"] = f"ADA, p = {config.learning.augment:g}"
         if config.network.init:
             training["Fine-tuned from"] = Path(config.network.init).name
+        learning = config.learning
+        own = own_sampling(learning.steps * learning.batch_size, self.process.num_timesteps)
         return T2HPipeline(
             unet,
-            self.process.scheduler("ddim"),
+            make_scheduler(own.scheduler, self.process),
             class_names=table.class_names,
             class_counts=table.class_counts.tolist(),
             method=config.objective,
             images_seen=images_seen,
             training=training,
+            sampling=asdict(own),
         )
 
 

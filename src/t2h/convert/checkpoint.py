@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from t2h.convert.unet import Architecture, Weights, infer_architecture
 from t2h.errors import UserError
 from t2h.files import replaced
-from t2h.official.unet import Architecture, Weights, infer_architecture
 
 XZ = b"\xfd7zXZ\x00"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from torch import Tensor
 
 from t2h.errors import UserError, unknown_name
 from t2h.network import null_label
+from t2h.pipeline.card import model_card
 from t2h.process import Process
+from t2h.sampling import Sampling, set_steps
 
 Label = int | np.integer | str
 Labels = Label | Sequence[Label] | Tensor | np.ndarray | None
@@ -26,16 +29,21 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 class T2HPipeline(DiffusionPipeline):
     """Draws images of chosen classes, with classifier-free guidance.
 
+    A pipeline carries how its images are drawn (`sampling`), and is saved with the scheduler of that; another scheduler
+    may take its place, as in any pipeline of diffusers. `w` is the guidance weight of ε_c + w (ε_c - ε_∅), and
+    diffusers' `guidance_scale` is 1 + w: no guidance is w = 0.
+
     Args:
         unet: predicts what the scheduler's `prediction_type` says; its class embedding has K+1 rows, the last one the
             null label, or it has none (unconditional).
-        scheduler: any diffusers scheduler; the official DDIM and DDPM come from `NoiseSchedule`.
+        scheduler: any diffusers scheduler; those that match the training come from `NoiseSchedule`.
         class_names: the names of the classes in the training data; None numbers them.
         class_counts: how many training images each class had.
         method: the name of the training objective, such as "t2h".
-        w: the guidance weight that the paper uses for this model; `guidance_scale` is 1 + w.
+        w: replaces that of ``sampling``.
         images_seen: how many images training has shown.
         training: what else is worth knowing of the training run (plain values), for the model card.
+        sampling: the values of a `Sampling`; what is missing is the papers'.
     """
 
     model_cpu_offload_seq = "unet"
@@ -47,9 +55,10 @@ class T2HPipeline(DiffusionPipeline):
         class_names: Sequence[str] | None = None,
         class_counts: Sequence[int] | None = None,
         method: str = "ddpm",
-        w: float = 1.5,
+        w: float | None = None,
         images_seen: int = 0,
         training: dict[str, Any] | None = None,
+        sampling: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
@@ -61,14 +70,22 @@ class T2HPipeline(DiffusionPipeline):
             raise UserError(
                 f"{len(names)} class names but {len(class_counts)} class counts; give one of each per class."
             )
+        own = Sampling.of({**(sampling or {}), **({} if w is None else {"w": float(w)})})
+        if sampling is None:  # a folder of version 0.1 has w alone
+            own = own.within(scheduler.config.get("num_train_timesteps", own.steps))
         self.register_to_config(
             class_names=names,
             class_counts=None if class_counts is None else [int(n) for n in class_counts],
             method=method,
-            w=float(w),
             images_seen=int(images_seen),
             training=dict(training or {}),
+            sampling=asdict(own),
         )
+
+    @property
+    def sampling(self) -> Sampling:
+        """How its images are drawn, unless a call says otherwise."""
+        return Sampling.of(self.config["sampling"])
 
     @property
     def num_classes(self) -> int | None:
@@ -86,16 +103,16 @@ class T2HPipeline(DiffusionPipeline):
         """Class ids of ids, names, or a mixture.
 
         Raises:
-            UserError: for an id outside 0 ... K-1 or a name that is no class.
+            UserError: for an id that is not one of 0 ... K-1 or a name that is no class.
         """
         if isinstance(labels, Tensor | np.ndarray):
             labels = labels.tolist()
-        listed = [labels] if isinstance(labels, int | np.integer | str) else list(labels or [])
+        listed = list(labels) if isinstance(labels, Sequence) and not isinstance(labels, str) else [labels]
         if not listed:
             raise UserError("class_labels is empty; give at least one class id or name.")
         return [self._class_id(label) for label in listed]
 
-    def _class_id(self, label: Label) -> int:
+    def _class_id(self, label: Any) -> int:
         names, k = self.config["class_names"], self.num_classes
         if k is None:
             raise UserError("this network is unconditional: leave class_labels=None and give batch_size.")
@@ -103,6 +120,8 @@ class T2HPipeline(DiffusionPipeline):
             if label not in names:
                 raise unknown_name("class", label, names)
             return names.index(label)
+        if not isinstance(label, int | np.integer):
+            raise UserError(f"class id {label!r} is no whole number; this network has classes 0 ... {k - 1}.")
         if not 0 <= label < k:
             raise UserError(f"class id {label} is out of range; this network has classes 0 ... {k - 1}.")
         return int(label)
@@ -111,26 +130,25 @@ class T2HPipeline(DiffusionPipeline):
     def __call__(
         self,
         class_labels: Labels = None,
-        guidance_scale: float = 2.5,
-        num_inference_steps: int = 100,
+        guidance_scale: float | None = None,
+        num_inference_steps: int | None = None,
         generator: Generators = None,
         latents: Float[Tensor, "b c h w"] | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
         *,
         batch_size: int = 1,
-        eta: float = 0.0,
-        clip_sample: bool = False,
+        eta: float | None = None,
+        clip_sample: bool | None = None,
     ) -> ImagePipelineOutput | tuple[Any]:
-        """Draw one image per label.
+        """Draw one image per label. What is None is the pipeline's own `sampling`.
 
         Args:
             class_labels: class ids or names, one per image. None draws ``batch_size`` images without label.
-            guidance_scale: 1 + w of f_c + w (f_c - f_∅), f being the network's output. 1 is no guidance (one network
-                pass per step instead of two).
+            guidance_scale: 1 + w. 1 is no guidance (one network pass per step instead of two).
             num_inference_steps: how many denoising steps.
-            generator: one generator, from which one seed per image is drawn, so that image i is the same whatever the
-                batch it is drawn in; or a list with one generator per image.
+            generator: one generator, from which one seed per image is drawn, so that image i has the same noise in any
+                batch; or a list with one generator per image.
             latents: the starting noise (B, C, H, W), instead of drawing it.
             output_type: "pil", "np" (float in [0, 1], (B, H, W, C)) or "pt" (float in [0, 1], (B, C, H, W)).
             return_dict: False returns a plain tuple.
@@ -143,8 +161,10 @@ class T2HPipeline(DiffusionPipeline):
             An `ImagePipelineOutput` with `.images`.
 
         Raises:
-            UserError: for labels, latents, generators or an output type that do not fit.
+            UserError: for labels, latents, generators, a number of steps or an output type that do not fit.
         """
+        own = self.sampling
+        guidance_scale = own.guidance_scale if guidance_scale is None else guidance_scale
         if output_type not in ("pil", "np", "pt"):
             raise unknown_name("output_type", output_type, ("pil", "np", "pt"))
         device, k = self._execution_device, self.num_classes
@@ -155,10 +175,12 @@ class T2HPipeline(DiffusionPipeline):
         null = None if k is None else torch.full((count,), k, device=device)
         label = null if ids is None else torch.tensor(ids, device=device)
 
-        self.scheduler.set_timesteps(num_inference_steps, device=device)
+        set_steps(self.scheduler, own.steps if num_inference_steps is None else num_inference_steps, device)
         xt = xt * self.scheduler.init_noise_sigma
         accepted = inspect.signature(self.scheduler.step).parameters
-        extra = {name: value for name, value in (("generator", generators), ("eta", eta)) if name in accepted}
+        given = {"generator": generators, "eta": own.eta if eta is None else eta}
+        extra = {name: value for name, value in given.items() if name in accepted}
+        clip_sample = own.clip_sample if clip_sample is None else clip_sample
         process = Process.of(self.scheduler) if clip_sample else None
         for t in self.progress_bar(self.scheduler.timesteps):
             model_input = self.scheduler.scale_model_input(xt, t)
@@ -215,47 +237,3 @@ def _one_per_image(generator: Generators, count: int) -> list[torch.Generator]:
     if len(generator) != count:
         raise UserError(f"{len(generator)} generators for {count} images; give one generator, or one per image.")
     return list(generator)
-
-
-def model_card(pipeline: T2HPipeline) -> str:
-    """The model card, in the Hub's form: what the model is, how to use it, what it was trained on."""
-    config, parameters = pipeline.config, sum(p.numel() for p in pipeline.unet.parameters())
-    channels, height, width = pipeline.image_shape
-    names, counts = config["class_names"], config["class_counts"]
-    details = {
-        "Method": config["method"],
-        "Images": f"{height}×{width}, {'grey' if channels == 1 else 'RGB'}",
-        "Classes": pipeline.num_classes if pipeline.num_classes is not None else "none (unconditional)",
-        "Parameters": f"{parameters:,}",
-        "Prediction": pipeline.scheduler.config.get("prediction_type", "epsilon"),
-        "Images seen in training": f"{config['images_seen']:,}",
-        "Guidance in the paper": f"w = {config['w']:g}, that is guidance_scale = {1 + config['w']:g}",
-        **config["training"],
-    }
-    table = "\n".join(f"| {key} | {value} |" for key, value in details.items())
-    label = f"class_labels=[{names[-1]!r}] * 4" if pipeline.num_classes else "batch_size=4"
-    card = f"""---
-library_name: diffusers
-pipeline_tag: unconditional-image-generation
-tags: [t2h, diffusion, long-tailed, class-conditional]
----
-
-# A class-conditional diffusion model of long-tailed images
-
-| | |
-| --- | --- |
-{table}
-
-```python
-import torch
-from t2h import T2HPipeline
-
-pipeline = T2HPipeline.from_pretrained("PATH_OR_REPOSITORY")
-images = pipeline({label}, guidance_scale={1 + config["w"]:g}, generator=torch.manual_seed(0)).images
-```
-"""
-    if counts:
-        rows = sorted(zip(names, counts, strict=True), key=lambda row: -row[1])
-        card += "\n## Training images per class, head to tail\n\n| class | images |\n| --- | ---: |\n"
-        card += "".join(f"| {name} | {count:,} |\n" for name, count in rows)
-    return card

@@ -22,11 +22,11 @@ import torch
 from diffusers import UNet2DModel
 from torch import nn
 
+from t2h.convert.checkpoint import OfficialCheckpoint, read_official, write_official
+from t2h.convert.unet import Architecture, from_diffusers, to_diffusers
 from t2h.errors import UserError
 from t2h.files import recover, replaced
 from t2h.network import UNetDenoiser, freeze_null_label
-from t2h.official.checkpoint import OfficialCheckpoint, read_official, write_official
-from t2h.official.unet import Architecture, from_diffusers, to_diffusers
 from t2h.pipeline import T2HPipeline
 from t2h.process import NoiseSchedule, Process
 

@@ -1,0 +1,50 @@
+"""The model card of a pipeline folder, in the Hub's form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def model_card(pipeline: Any) -> str:
+    """The card of a `T2HPipeline`: what the model is, how to use it, what it was trained on."""
+    config, own, parameters = pipeline.config, pipeline.sampling, sum(p.numel() for p in pipeline.unet.parameters())
+    channels, height, width = pipeline.image_shape
+    names, counts = config["class_names"], config["class_counts"]
+    details = {
+        "Method": config["method"],
+        "Images": f"{height}×{width}, {'grey' if channels == 1 else 'RGB'}",
+        "Classes": pipeline.num_classes if pipeline.num_classes is not None else "none (unconditional)",
+        "Parameters": f"{parameters:,}",
+        "Prediction": pipeline.scheduler.config.get("prediction_type", "epsilon"),
+        "Images seen in training": f"{config['images_seen']:,}",
+        "Sampling": f"{own.scheduler}, {own.steps} steps",
+        "Guidance": f"w = {own.w:g}, that is guidance_scale = {own.guidance_scale:g}",
+        **config["training"],
+    }
+    table = "\n".join(f"| {key} | {value} |" for key, value in details.items())
+    label = f"class_labels=[{names[-1]!r}] * 4" if pipeline.num_classes else "batch_size=4"
+    card = f"""---
+library_name: diffusers
+pipeline_tag: unconditional-image-generation
+tags: [t2h, diffusion, long-tailed, class-conditional]
+---
+
+# A class-conditional diffusion model of long-tailed images
+
+| | |
+| --- | --- |
+{table}
+
+```python
+import torch
+from t2h import T2HPipeline
+
+pipeline = T2HPipeline.from_pretrained("PATH_OR_REPOSITORY")
+images = pipeline({label}, generator=torch.manual_seed(0)).images
+```
+"""
+    if counts:
+        rows = sorted(zip(names, counts, strict=True), key=lambda row: -row[1])
+        card += "\n## Training images per class, head to tail\n\n| class | images |\n| --- | ---: |\n"
+        card += "".join(f"| {name} | {count:,} |\n" for name, count in rows)
+    return card

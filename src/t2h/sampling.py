@@ -1,0 +1,149 @@
+"""How images are drawn: one set of values, which a run carries with it and every verb begins from.
+
+`w` is the guidance weight of ε_c + w (ε_c - ε_∅); diffusers' `guidance_scale` is 1 + w, so no guidance is w = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+
+import tyro
+
+from t2h.device import Precision
+from t2h.errors import UserError, unknown_name
+from t2h.randomness import check_seed
+
+
+def _about(text: str) -> Any:
+    return tyro.conf.arg(help=text, help_behavior_hint="(default: the run's own)")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are drawn: all but the network that decides what image k of class c looks like.
+
+    The defaults are the papers' sampler, DDIM with 100 steps at w = 1.5.
+
+    Raises:
+        UserError: for a value that is out of range.
+    """
+
+    w: Annotated[float, _about("Guidance weight. diffusers' guidance_scale is 1 + w: no guidance is w = 0.")] = 1.5
+    scheduler: Annotated[
+        str,
+        _about(
+            "ddim, ddpm, ddpm-small, dpm-solver++, unipc, deis, pndm, euler, euler-ancestral, heun, or a diffusers "
+            "class. After a short training ddpm-small draws better images than ddim, the papers' choice."
+        ),
+    ] = "ddim"
+    steps: Annotated[int, _about("Denoising steps.")] = 100
+    eta: Annotated[float, _about("η of ddim: 0 adds no noise at its steps. Other schedulers ignore it.")] = 0.0
+    clip_sample: Annotated[
+        bool,
+        _about(
+            "Clip x_0 to [-1, 1] at every step. The papers do not; it saves what ddim draws after a short training."
+        ),
+    ] = False
+    mixed_precision: Annotated[
+        Precision, _about("Arithmetic of the network's passes: bf16 and fp16 are faster, and images differ a little.")
+    ] = "no"
+    seed: Annotated[int, _about("Of the images; the noise of image k of class c has its own, made of this one.")] = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UserError(f"steps is {self.steps}; it must be at least 1.")
+        if not self.eta >= 0:
+            raise UserError(f"eta is {self.eta}; it must be at least 0.")
+        if self.mixed_precision not in get_args(Precision):
+            raise unknown_name("mixed_precision", self.mixed_precision, get_args(Precision))
+        check_seed(self.seed)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Sampling:
+        """From plain values, of which only those that it knows are taken; what is missing is the default."""
+        return cls(**{name: values[name] for name in NAMES if values.get(name) is not None})
+
+    @property
+    def guidance_scale(self) -> float:
+        """1 + w, as diffusers has it."""
+        return 1 + self.w
+
+    def overridden(self, flags: SamplingFlags | CurveFlags) -> Sampling:
+        """These values, but for those that the flags give."""
+        return replace(self, **{name: value for name, value in vars(flags).items() if value is not None})
+
+    def within(self, num_timesteps: int) -> Sampling:
+        """With no more steps than the process has, T."""
+        return replace(self, steps=min(self.steps, num_timesteps))
+
+
+NAMES = tuple(entry.name for entry in fields(Sampling))
+
+
+def _flags(name: str, leave_out: tuple[str, ...] = ()) -> Any:
+    hints = get_type_hints(Sampling, include_extras=True)
+    entries = []
+    for key in NAMES:
+        kind, about = get_args(hints[key])
+        if key not in leave_out:
+            entries.append((key, Annotated[kind | None, about], field(default=None)))
+    about_all = {"__doc__": "How images are drawn.", "__module__": __name__}
+    return make_dataclass(name, entries, frozen=True, namespace=about_all)
+
+
+if TYPE_CHECKING:
+
+    class SamplingFlags:
+        """The fields of `Sampling`; None is the run's own."""
+
+        def __init__(self, **values: Any) -> None: ...
+
+    class CurveFlags:
+        """The fields of `Sampling` without w, for verbs that take several; None is the run's own."""
+
+        def __init__(self, **values: Any) -> None: ...
+
+else:
+    SamplingFlags = _flags("SamplingFlags")
+    CurveFlags = _flags("CurveFlags", leave_out=("w",))
+
+SHORT = 5_000_000
+"""Images seen below which ancestral sampling is a run's own. After 100,000 to 160,000 images DDIM draws noise where
+ancestral sampling draws the class (docs/results.md); the papers' DDIM follows 64,000,000 images."""
+
+
+def own_sampling(images_to_see: int, num_timesteps: int, flags: SamplingFlags | None = None) -> Sampling:
+    """What a run carries: the papers' sampler, or ancestral sampling in 50 steps after a short training.
+
+    Args:
+        images_to_see: images of the whole training.
+        num_timesteps: T of its process; there are no more steps than these.
+        flags: values that replace these.
+    """
+    own = Sampling(scheduler="ddpm-small", steps=50) if images_to_see < SHORT else Sampling()
+    return own.within(num_timesteps).overridden(flags or SamplingFlags())
+
+
+def set_steps(scheduler: Any, steps: int, device: Any = "cpu") -> None:
+    """Have a diffusers scheduler take so many steps.
+
+    Raises:
+        UserError: for a number that it does not take, with those that it takes.
+    """
+    if not _takes(scheduler, steps, device):
+        total = scheduler.config["num_train_timesteps"]
+        largest = next((n for n in range(total, 0, -1) if _takes(scheduler, n)), None)
+        smallest = next((n for n in range(1, total + 1) if _takes(scheduler, n)), None)
+        allowed = f"no number of the {total} steps of this network" if largest is None else f"{smallest} to {largest}"
+        raise UserError(f"steps is {steps}; {type(scheduler).__name__} takes {allowed}.")
+
+
+def _takes(scheduler: Any, steps: int, device: Any = "cpu") -> bool:
+    """Whether these steps lie at different times; at equal ones some schedulers divide by zero."""
+    try:
+        scheduler.set_timesteps(steps, device=device)
+    except (ValueError, IndexError, AssertionError):
+        return False
+    return len(scheduler.timesteps.unique()) >= steps
