@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int
@@ -16,19 +15,9 @@ from t2h.data.table import ImageTable
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Request):
     """Which images to take, and how to make them long-tailed."""
 
-    data: str = "digits"
-    """digits, cifar10, cifar100, fashion-mnist, tiny-imagenet-200, hub:DATASET, or a path: a folder or an .npz."""
-    root: Path | None = None
-    """Directory or file that holds the data. Default: $T2H_DATA, else data/."""
-    image_size: int | None = None
-    """Height and width in pixels; images are resized and their centre is kept. Default: as they are."""
-    channels: int | None = None
-    """1 (grey) or 3 (RGB). Default: as the images are."""
-    split: str = "train"
-    """Part of the data set: train, test, val, all, as the source has them."""
     imbalance: float = 1.0
     """Smallest class over largest class, in (0, 1]. 1 leaves the data as it is."""
     profile: Profile = "exp"
@@ -37,8 +26,6 @@ class DataConfig:
     """Images of each class, in the order of the classes, instead of imbalance and profile."""
     long_tail_seed: int = 0
     """Seed that chooses the images of each class; the official subsets have 0."""
-    download: bool = False
-    """Fetch what is missing (cifar10, cifar100, fashion-mnist) from its official address."""
 
 
 def load(config: DataConfig) -> ImageTable:
@@ -48,19 +35,14 @@ def load(config: DataConfig) -> ImageTable:
         UserError: as `load_images` and `long_tail_indices`.
     """
     check_imbalance(config.imbalance)
-    table = open_images(_request(config, config.split))
+    table = open_images(config)
     rows = long_tail_rows(table, config)
     return settled(table if rows is None else table.select(rows))
 
 
 def load_whole(config: DataConfig, split: str | None = None) -> ImageTable:
     """All images of a split, by default of the configuration's own, whatever its long tail."""
-    return settled(open_images(_request(config, split or config.split)))
-
-
-def _request(config: DataConfig, split: str) -> Request:
-    root = None if config.root is None else Path(config.root)
-    return Request(config.data, root, split, config.image_size, config.channels, config.download)
+    return settled(open_images(replace(config, split=split or config.split)))
 
 
 def long_tail_rows(table: ImageTable, config: DataConfig) -> Int[np.ndarray, " n"] | None:

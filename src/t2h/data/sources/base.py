@@ -19,14 +19,24 @@ DEFAULT_ROOT = Path("data")
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted of a source: the arguments of `t2h.data.load_images`."""
+    """What is wanted of a source.
 
-    data: str
+    Raises:
+        UserError: for an image size below 1, or channels other than 1 and 3.
+    """
+
+    data: str = "digits"
+    """digits, cifar10, cifar100, fashion-mnist, tiny-imagenet-200, hub:DATASET, or a path: a folder or an .npz."""
     root: Path | None = None
+    """Directory or file that holds the data. Default: $T2H_DATA, else data/."""
     split: str = "train"
+    """Part of the data set: train, test, val, all, as the source has them."""
     image_size: int | None = None
+    """Height and width in pixels; images are resized and their centre is kept. Default: as they are."""
     channels: int | None = None
+    """1 (grey) or 3 (RGB). Default: as the images are."""
     download: bool = False
+    """Fetch what is missing (cifar10, cifar100, fashion-mnist) from its official address."""
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 1:
