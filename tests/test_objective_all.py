@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -124,3 +128,45 @@ def test_without_additions_the_merged_weights_are_the_network_s():
 def test_what_does_not_combine(name, says):
     with pytest.raises(UserError, match=says):
         build_objective(name, MethodOptions(), Context(COUNTS, SCHEDULE, K))
+
+
+COMPILED = """
+import sys
+
+import torch
+from objective_tools import digits_batch, objective, small_denoiser
+from t2h.data.augment import PARAMETERS
+from t2h.network import UNetDenoiser, augmentation_embedding
+
+
+def learned(name, compiled):
+    torch.manual_seed(0)
+    unet = small_denoiser().unet.train()
+    denoiser = UNetDenoiser(unet, augmentation_embedding(unet, PARAMETERS))
+    method = objective(name, denoiser)
+    weights = [*denoiser.parameters(), *method.parameters()]
+    optimiser = torch.optim.Adam(weights, lr=1e-3)
+    if compiled:
+        unet.compile(backend="eager")
+    steps = []
+    for step in range(2):
+        optimiser.zero_grad()
+        with denoiser.conditioned_on(torch.full((16, PARAMETERS), 0.1 * step)):
+            terms = method(denoiser, digits_batch(seed=step, dropout=0.3))
+        torch.stack(list(terms.values())).sum().backward()
+        steps.append((terms, [weight.grad.clone() for weight in weights]))
+        optimiser.step()
+    return steps
+
+
+for name in sys.argv[1:]:
+    torch._dynamo.reset()
+    torch.testing.assert_close(learned(name, True), learned(name, False), rtol=1e-5, atol=1e-7)
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0
+"""
+
+
+@pytest.mark.parametrize("names", [["t2h+cm+coral+ccua"], pytest.param(METHODS, marks=pytest.mark.slow)])
+def test_every_method_learns_the_same_in_a_compiled_network(names):
+    """Two steps, losses and gradients. In a process of its own: the tests' type checks cannot be compiled."""
+    subprocess.run([sys.executable, "-c", COMPILED, *names], cwd=Path(__file__).parent, check=True)

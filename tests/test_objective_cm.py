@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
@@ -109,27 +105,6 @@ def test_no_stop_gradient():
         general = denoiser(batch.xt, batch.t, batch.label)
     by_hand = torch.autograd.grad((weights * (whole - general).square()).mean(), conv.weight)
     torch.testing.assert_close(torch.autograd.grad(cm(denoiser, batch)["cm"], conv.weight), by_hand)
-
-
-COMPILED = """
-import torch
-from objective_tools import digits_batch
-from test_objective_cm import with_experts
-
-cm, denoiser = with_experts()
-with torch.no_grad():
-    expected = cm(denoiser, digits_batch())
-    denoiser.unet.compile(backend="eager", fullgraph=True)
-    compiled = cm(denoiser, digits_batch())
-assert expected["cm"].abs() > 1e-3
-torch.testing.assert_close(compiled, expected)
-"""
-
-
-@pytest.mark.slow
-def test_a_compiled_network_has_its_parts_and_can_do_without():
-    """In a process of its own: the tests' type checks cannot be compiled."""
-    subprocess.run([sys.executable, "-c", COMPILED], cwd=Path(__file__).parent, check=True)
 
 
 def test_head_classes_leave_the_expert_part_and_tail_classes_enter_it():

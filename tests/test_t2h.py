@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 import torch
 
 from t2h import NoiseSchedule, UserError, reference_posterior
+from t2h.methods import METHODS, MethodOptions, build_objective
 from t2h.methods.base import Batch, Context
 from t2h.methods.t2h import T2H
+from t2h.methods.transfers import UNIT
 
 SCHEDULE = NoiseSchedule()
 COUNTS = torch.tensor([40, 12, 12, 6, 2, 0])
@@ -275,3 +278,33 @@ def test_bad_options(options, says):
 def test_an_empty_time_window():
     with pytest.raises(UserError, match="empty"):
         Taught(COUNTS, t_min=400, t_max=400)
+
+
+def test_counts_do_not_stop_at_float32_s_last_whole_number():
+    """After 2^24 aims in a bin float32 would count no more; parts of an aim are counted too."""
+    b = batch(64)
+    aim = T2H(direction="full", estimate="expectation").aim(Context(COUNTS, SCHEDULE, null_label=6))
+    aim.counter.counted += 2**26 * UNIT
+    before = aim.statistics(aim.counts())["transfer"]
+    aim(b)
+    after = aim.statistics(aim.counts())["transfer"]
+    assert sum(after["total"]) - sum(before["total"]) == 64
+    p = loop_posterior(b.x0, b.eps, b.x0, b.t)
+    moved = sum(after["transferred"]) - sum(before["transferred"])
+    assert moved == pytest.approx(float((1 - p.diagonal()).sum()), abs=1e-3)
+
+
+def test_counts_of_several_processes_add_up():
+    b, aims = batch(64), [T2H().aim(Context(COUNTS, SCHEDULE, null_label=6)) for _ in range(3)]
+    for aim, generator in zip(aims, (1, 2, 1), strict=True):
+        aim(replace(b, generator=torch.Generator().manual_seed(generator)))
+    aims[2](replace(b, generator=torch.Generator().manual_seed(2)))
+    summed = {name: count + aims[1].counts()[name] for name, count in aims[0].counts().items()}
+    assert aims[0].statistics(summed) == aims[2].statistics(aims[2].counts())
+    assert T2H(count=False).aim(Context(COUNTS, SCHEDULE, null_label=6)).counts() == {}
+
+
+def test_methods_say_whether_they_look_at_references():
+    context, needs = Context(COUNTS, SCHEDULE, null_label=6), {"t2h", "stf"}
+    for name in METHODS:
+        assert build_objective(name, MethodOptions(), context).needs_references == (name in needs), name

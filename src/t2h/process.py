@@ -16,6 +16,7 @@ which for ε is ε + (x_0 - x̂_0)/σ: exactly ε where nothing is moved, and fr
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,13 +35,11 @@ Images = Float[Tensor, "b c h w"]
 Times = Num[Tensor, " b"]
 Numbers = Float[Tensor, " b"]
 
-EPSILON_OR_V = ("PNDMScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler")  # in diffusers
+NOT_OF_X0 = ("PNDMScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler")  # as diffusers has them
 
 
 class Process(ABC):
-    """How images are noised, and what the network is taught. Times t are in [0, T), whole or not, as the process draws
-    them. Numbers are computed in float64; images keep their dtype.
-    """
+    """How images are noised, and what the network is taught. Times are in [0, T), T = num_timesteps, whole or not."""
 
     num_timesteps: int
     prediction: Prediction
@@ -149,10 +148,10 @@ class NoiseSchedule(Process):
 
     def _at(self, t: Times, dtype: torch.dtype) -> Float[Tensor, "3 b"]:
         """The table at t. Between whole times σ is linear in t, as in diffusers' schedulers."""
-        if (table := self._tables.get((t.device, dtype))) is None:
-            table = self._tables[torch.device("cpu"), torch.float64].to(dtype).to(t.device)
-            self._tables[t.device, dtype] = table
-        low = t.long()
+        if (t.device, dtype) not in self._tables:
+            exact = self._tables[torch.device("cpu"), torch.float64]
+            self._tables[t.device, dtype] = exact.to(dtype).to(t.device)
+        table, low = self._tables[t.device, dtype], t.long()
         if not t.is_floating_point():
             return table[:, low]
         below, above = table[:, low], table[:, (low + 1).clamp(max=self.num_timesteps - 1)]
@@ -162,8 +161,8 @@ class NoiseSchedule(Process):
 
     def numbers(self, t: Times, dtype: torch.dtype = torch.float64) -> tuple[Numbers, Numbers, Numbers, Numbers]:
         a, b, _ = self._at(t, dtype)
-        zero, one = torch.zeros_like(a), torch.ones_like(a)
-        return a, b, *{"epsilon": (zero, one), "sample": (one, zero), "v_prediction": (-b, a)}[self.prediction]
+        none, one = torch.zeros_like(a), torch.ones_like(a)
+        return a, b, *{"epsilon": (none, one), "sample": (one, none), "v_prediction": (-b, a)}[self.prediction]
 
     def draw_t(self, n: int, generator: torch.Generator, device: torch.device) -> Times:
         return torch.randint(self.num_timesteps, (n,), generator=generator, device=device)
@@ -195,9 +194,7 @@ class NoiseSchedule(Process):
         usable = isinstance(found, type) and issubclass(found, SchedulerMixin)
         if not usable:
             raise unknown_name("scheduler", name, ["ddim", "ddpm", "ddpm-small", "the name of a class of diffusers"])
-        made = found.from_config(self.ddpm_scheduler().config)
-        # one that knows no β keeps ours in its configuration all the same
-        known = hasattr(made, "alphas_cumprod") and "prediction_type" in made.config and NoiseSchedule.of(made) == self
-        if not known or (self.prediction == "sample" and name in EPSILON_OR_V):
+        follows = {"beta_schedule", "prediction_type"} <= set(inspect.signature(found).parameters)
+        if not follows or (self.prediction == "sample" and name in NOT_OF_X0):
             raise UserError(f"{name} cannot draw from a {self.prediction} network of this noise schedule; ddim can.")
-        return made
+        return found.from_config(self.ddpm_scheduler().config)

@@ -143,11 +143,11 @@ class Aim(nn.Module):
         raise NotImplementedError
 
     def counts(self) -> dict[str, Tensor]:
-        """What this process has counted since training began: integers, which add up over processes."""
+        """What this process has counted since training began: its own int64 buffers, which add up over processes."""
         return {}
 
     def statistics(self, counts: Mapping[str, Tensor]) -> dict[str, object]:
-        """Counts, summed over processes, as plain numbers and lists for metrics.jsonl (waits for the device)."""
+        """Counts, perhaps summed over processes, as plain values for metrics.jsonl (waits for the device)."""
         return {}
 
 
