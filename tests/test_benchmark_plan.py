@@ -74,8 +74,8 @@ def test_where_and_with_what_it_runs_is_no_part_of_the_plan(tmp_path):
         ({"methods": {"ddpm": {"data": {}}}}, "unknown entry of method ddpm in plan mine 'data'"),
         ({"evaluation": {"ws": [1]}}, "unknown evaluation entry of plan mine 'ws'"),
         ({"evaluation": {"w": []}}, "evaluation.w is []"),
-        ({"evaluation": {"figures": ["kid"]}}, "lacks fid"),
-        ({"evaluation": {"figures": ["fid", "kidd"]}}, "unknown figure 'kidd'"),
+        ({"evaluation": {"metrics": ["kid"]}}, "lacks fid"),
+        ({"evaluation": {"figures": ["fid", "kidd"]}}, "unknown metric 'kidd'"),
         ({"published": [{"source": "X", "data": "digits", "values": {}}]}, "unknown data of published numbers"),
         ({"published": [{"from": "X"}]}, "plan mine: "),
     ],
@@ -124,3 +124,11 @@ def test_the_digits_plan_has_every_method():
     from t2h.methods import METHODS
 
     assert set(METHODS) <= set(read_plan("digits").methods)
+
+
+def test_the_words_of_version_1_are_read():
+    published = {"source": "A", "data": "digits-0.1", "values": {"ddpm": 1.0}}
+    old = plan(evaluation={"figures": ["fid"]}, published=[published | {"figure": "is"}])
+    new = plan(evaluation={"metrics": ["fid"]}, published=[published | {"metric": "is"}])
+    assert old == new
+    assert (old.evaluation.metrics, old.published[0].metric) == (("fid",), "is")

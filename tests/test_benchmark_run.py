@@ -28,7 +28,7 @@ PLAN = {
         "machine": {"save_every": 0, "keep": 1, "grid_every": None, "log_every": 1},
     },
     "methods": {"ddpm": {"objective": "ddpm"}, "t2h": {"objective": "t2h"}},
-    "evaluation": {"features": "classifier", "w": [1.5], "per_class": 4, "steps": 2, "figures": ["fid", "accuracy"]},
+    "evaluation": {"features": "classifier", "w": [1.5], "per_class": 4, "steps": 2, "metrics": ["fid", "accuracy"]},
 }
 
 
@@ -76,18 +76,18 @@ def test_the_command_from_plan_to_page_and_again(tmp_path, capsys):
     results = {(cell["method"], cell["seed"]): read_result(out / cell["result"]) for cell in content["cells"]}
     for seed in (0, 1):  # paired: as many images, and the samples' seed is the run's
         a, b = results["ddpm", seed], results["t2h", seed]
-        assert a["run"]["images_seen"] == b["run"]["images_seen"] == 16
-        assert a["protocol"]["sampler"]["seed"] == b["protocol"]["sampler"]["seed"] == seed
-        assert a["run"]["weights_sha256"] != b["run"]["weights_sha256"]
-    fids = [[results[m, s]["points"][0]["figures"]["fid"]["value"] for s in (0, 1)] for m in ("ddpm", "t2h")]
+        assert a.run["images_seen"] == b.run["images_seen"] == 16
+        assert a.protocol["sampler"]["seed"] == b.protocol["sampler"]["seed"] == seed
+        assert a.run["weights_sha256"] != b.run["weights_sha256"]
+    fids = [[results[m, s].points[0].metrics["fid"].value for s in (0, 1)] for m in ("ddpm", "t2h")]
     t2h = next(row for row in content["tables"][0]["rows"] if row["method"] == "t2h")
-    fid = t2h["figures"][0]
+    fid = t2h["metrics"][0]
     assert fid["mean"] == pytest.approx(sum(fids[1]) / 2)
     assert fid["difference"]["mean"] == pytest.approx((sum(fids[1]) - sum(fids[0])) / 2)
     for cell in content["cells"]:
         (point,) = cell["points"]
         assert point["w"] == 1.5
-        assert point["fid"] == results[cell["method"], cell["seed"]]["points"][0]["figures"]["fid"]["value"]
+        assert point["fid"] == results[cell["method"], cell["seed"]].points[0].metrics["fid"].value
         assert "accuracy" in point
     counted = [RunFolder(out / f"digits-0.1/t2h/seed{s}").metrics()[-1]["transfer"] for s in (0, 1)]
     (transfer,) = content["tables"][0]["transfers"]

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
 from t2h.benchmark.read import parse_plan
-from t2h.benchmark.show import as_csv, as_latex, as_markdown, as_text, difference_text
-from t2h.benchmark.table import summarise
+from t2h.benchmark.recompute import recompute
+from t2h.benchmark.show import difference_text, spread_text, written
+from t2h.benchmark.table import as_json, measures, summarise
 from t2h.benchmark.transfer import Transfer
+from t2h.results.compare import Measure
+from t2h.results.point import Group, Point, Value
+from t2h.results.result import Result
 
+DOCS = Path(__file__).parents[1] / "docs" / "benchmark"
 PLAN = {
     "data": {"d": {"data": "digits"}},
     "imbalance": [0.1],
@@ -35,20 +42,19 @@ def made(seeds: int = 3):
     """A plan and results in the form of `t2h evaluate`."""
     plan = parse_plan(yaml.safe_dump(PLAN | {"seeds": list(range(seeds))}), "mine")
 
-    def point(cell, w: float) -> dict:
-        fid = {"fid": {"value": FID[cell.method][w][cell.seed]}}
-        absent = {"kid": {"value": None, "reason": "too few images"}}
-        tail = {"tail": {"classes": [9], "figures": {"fid": {"value": 2 * fid["fid"]["value"]}}}}
-        return {"w": w, "num_images": 10, "figures": fid | absent, "groups": tail, "classes": []}
+    def point(cell, w: float) -> Point:
+        fid = FID[cell.method][w][cell.seed]
+        metrics = {"fid": Value(fid), "kid": Value(None, "too few images")}
+        return Point(w, 10, metrics=metrics, groups={"tail": Group((9,), {"fid": Value(2 * fid)})})
 
     return plan, {
-        cell: {
-            "name": cell.method,
-            "data": {"class_counts": [2, 1], "class_names": ["a", "b"]},
-            "protocol": {},
-            "notes": ["10 images instead of 50,000"],
-            "points": [point(cell, w) for w in (0.0, 1.5)],
-        }
+        cell: Result(
+            cell.method,
+            tuple(point(cell, w) for w in (0.0, 1.5)),
+            {"class_counts": [2, 1], "class_names": ["a", "b"]},
+            protocol={"labels": "exact"},
+            notes=("10 images instead of 50,000",),
+        )
         for cell in plan.cells()
     }
 
@@ -61,18 +67,21 @@ def rows(choice: str, seeds: int = 3):
 def test_mean_std_and_paired_difference():
     part, by_method = rows("1.5")
     fid, tail = by_method["t2h"].entries
-    assert (fid.column.title, tail.column.title) == ("fid", "fid tail")  # kid is absent everywhere: no column
+    assert (fid.measure.title, tail.measure.title) == ("fid", "fid tail")  # kid is absent everywhere: no column
     assert fid.spread.mean == pytest.approx(32.5 / 3)
     assert fid.spread.std == pytest.approx(
         np.sqrt(((9 - 32.5 / 3) ** 2 + (12.5 - 32.5 / 3) ** 2 + (11 - 32.5 / 3) ** 2) / 2)
     )
     assert fid.difference.mean == pytest.approx((-1 + 0.5 - 3) / 3)
-    # Of the 27 resamples of three differences one is all -3 and one all 0.5: 1/27 > 2.5 %.
-    assert fid.interval == pytest.approx((-3.0, 0.5))
+    # Student's t with 2 degrees of freedom: 4.3027 standard errors to each side.
+    half = 4.302653 * np.std([-1, 0.5, -3], ddof=1) / np.sqrt(3)
+    assert fid.difference.interval == pytest.approx((-3.5 / 3 - half, -3.5 / 3 + half))
     assert tail.difference.mean == pytest.approx(2 * (-1 + 0.5 - 3) / 3)
     assert by_method["ddpm"].entries[0].difference is None
-    assert by_method["cm"].entries[0].interval == pytest.approx((1.0, 1.0))
-    assert any("3 seeds: the bootstrap interval is about the range" in remark for remark in part.remarks)
+    # All three differences are 1: they say nothing of how much differences vary, and no interval has zero width.
+    assert by_method["cm"].entries[0].difference.interval is None
+    assert difference_text(by_method["cm"].entries[0]) == "+1.00 (the same with each seed)"
+    assert not any("bootstrap" in remark for remark in part.remarks)
     assert "10 images instead of 50,000" in part.remarks
 
 
@@ -94,7 +103,7 @@ def test_ranks_and_their_agreement():
 def test_too_few_seeds_say_so(seeds):
     part, by_method = rows("1.5", seeds)
     fid = by_method["t2h"].entries[0]
-    assert fid.interval is None
+    assert fid.difference.interval is None
     assert "too few seeds" in difference_text(fid)
     assert any(f"too few seeds for an interval ({seeds}; 3 are needed)" in remark for remark in part.remarks)
     assert (part.ranks.tau is None) == (seeds == 1)
@@ -118,26 +127,27 @@ def test_a_missing_cell_leaves_its_pair_out_and_is_named():
 
 def test_results_that_were_measured_otherwise_are_named():
     plan, results = made()
-    next(reversed(results.values()))["protocol"] = {"labels": "random"}
+    cell, result = next(reversed(results.items()))
+    results[cell] = replace(result, protocol={"labels": "random"})
     assert any("not measured alike (labels)" in remark for remark in summarise(plan, results)[0].remarks)
 
 
 def test_texts():
     plan, results = made()
     parts = summarise(plan, results)
-    text = as_text(plan, parts)
+    text = written(plan, parts, "text")
     assert "10.83 ± 1.76" in text
-    assert "-1.17 [-3.00, +0.50]" in text
+    assert "-1.17 [-5.53, +3.20]" in text
     assert "Kendall's τ between seeds: 0.56 on average, 0.33 at least" in text
     assert "8.39" in text
     assert "as printed in A, 2020" in text
-    markdown = as_markdown(plan, parts)
+    markdown = written(plan, parts, "markdown")
     assert "| t2h | 1.5 | 3 | 10.83 ± 1.76 |" in markdown
-    latex = as_latex(plan, parts)
+    latex = written(plan, parts, "latex")
     assert r"10.83 $\pm$ 1.76" in latex
     assert latex.count(r"\begin{tabular}") == latex.count(r"\bottomrule") == 7
-    found = list(csv.DictReader(io.StringIO(as_csv(plan, parts))))
-    line = next(r for r in found if (r["point"], r["method"], r["figure"], r["group"]) == ("1.5", "t2h", "fid", ""))
+    found = list(csv.DictReader(io.StringIO(written(plan, parts, "csv"))))
+    line = next(r for r in found if (r["point"], r["method"], r["metric"], r["group"]) == ("1.5", "t2h", "fid", ""))
     assert float(line["difference"]) == pytest.approx(-3.5 / 3)
     assert [r["source"] for r in found if r["point"] == "published"] == ["A, 2020", "A, 2020"]
     ours = [line for line in text.splitlines() if line.startswith("t2h minus ddpm")]
@@ -156,7 +166,7 @@ def test_shares_of_transferred_targets():
     plan, results = made()
     parts = summarise(plan, results, [transfer, replace(transfer, data="other")])
     assert [part.transfers for part in parts] == [(transfer,), ()]
-    text = as_text(plan, parts)
+    text = written(plan, parts, "text")
     assert text.count("share of targets that were another image") == 1
     shown = [line for line in text.splitlines() if line.startswith("t2h ") and "%" in line]
     assert [line.split() for line in shown] == [["t2h", "10.0%", "20.0%", "0.0%", "30.0%", "-"]]
@@ -167,3 +177,32 @@ def test_a_best_w_at_the_end_of_the_curve_is_told():
     told = [remark for remark in best.remarks if "beyond it" in remark]
     assert told == ["the best w is the largest of the curve, so a better one may lie beyond it: cm, ddpm"]
     assert not any("beyond it" in remark for remark in at_1_5.remarks)
+
+
+def test_a_benchmark_file_gives_its_tables_again():
+    plan, results = made()
+    parts = summarise(plan, results, [Transfer("d-0.1", "t2h", (0.0, 1.0), (9.0,), (1.0,), (2.0,))])
+    cells = [
+        {
+            "data": cell.data,
+            "method": cell.method,
+            "seed": cell.seed,
+            "points": [{"w": p.w} | {m.title: m.value(p) for m in measures([p])} for p in result.points],
+        }
+        for cell, result in results.items()
+    ]
+    content = {"plan": {"methods": plan.methods, "baseline": plan.baseline}, "cells": cells, "tables": as_json(parts)}
+    assert recompute(json.loads(json.dumps(content))) == parts
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion-mnist-lt-cpu", "cifar10-lt-cpu"])
+def test_the_published_tables_follow_from_their_cells(name):
+    """And no interval in them has zero width."""
+    content = json.loads((DOCS / f"{name}.json").read_text("utf-8"))
+    assert json.loads(json.dumps(as_json(recompute(content)))) == content["tables"]
+    text = (DOCS.parent / "results.md").read_text("utf-8")
+    for part in recompute(content):
+        for row in part.rows:
+            fid = row.find(Measure("fid"))
+            assert f"{spread_text(fid)} | {difference_text(fid)} |" in text
+            assert fid.difference is None or fid.difference.interval[0] < fid.difference.interval[1]

@@ -81,7 +81,7 @@ def test_the_whole_way_in_miniature(tmp_path: Path, capsys):
     assert main(["sample", run, "--per-class", "2", "--steps", "2"]) == 0
     reference = str(tmp_path / "reference.safetensors")
     assert main(["reference", *data, "--features", "classifier", "--out", reference]) == 0
-    judge = ["--reference", reference, "--per-class", "3", "--steps", "2", "--figures", "fid", "accuracy"]
+    judge = ["--reference", reference, "--per-class", "3", "--steps", "2", "--metrics", "fid", "accuracy"]
     assert main(["evaluate", run, *judge, "--w", "0", "1.5"]) == 0
     assert main(["evaluate", run, *judge, "--w", "1.5", "--float", "--out", str(tmp_path / "float.json")]) == 0
     assert json.loads((tmp_path / "float.json").read_text())["protocol"]["image_path"] == "float"

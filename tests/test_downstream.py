@@ -126,16 +126,17 @@ def test_the_table_against_hand_computation():
     runs = [run("long-tailed", s, v) for s, v in enumerate((0.5, 0.6, 0.7))]
     runs += [run("filled", s, v) for s, v in enumerate((0.6, 0.6, 0.9))]
     plain, filled = summarise(runs)
-    assert plain["figures"]["overall"]["mean"] == pytest.approx(0.6)
-    assert plain["figures"]["overall"]["std"] == pytest.approx(0.1)
-    assert plain["figures"]["overall"]["difference"] is None
-    difference = filled["figures"]["tail"]["difference"]
+    assert plain["accuracy"]["overall"]["mean"] == pytest.approx(0.6)
+    assert plain["accuracy"]["overall"]["std"] == pytest.approx(0.1)
+    assert plain["accuracy"]["overall"]["difference"] is None
+    difference = filled["accuracy"]["tail"]["difference"]
     assert difference["mean"] == pytest.approx(0.05)
-    assert difference["interval"] == pytest.approx([0.0, 0.1])
+    half = 4.302653 * np.std([0.05, 0.0, 0.1], ddof=1) / np.sqrt(3)  # Student's t with 2 degrees of freedom
+    assert difference["interval"] == pytest.approx((0.05 - half, 0.05 + half))
     assert "60.0 ± 10.0" in as_text([plain, filled])
-    assert "+10.0 [+0.0, +20.0]" in as_text([plain, filled])
+    assert "+10.0 [-14.8, +34.8]" in as_text([plain, filled])
     few = summarise([r for r in runs if r["seed"] == 0])
-    assert few[1]["figures"]["overall"]["difference"]["interval"] is None
+    assert few[1]["accuracy"]["overall"]["difference"]["interval"] is None
     assert "too few seeds" in as_text(few)
 
 

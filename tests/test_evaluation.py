@@ -1,4 +1,4 @@
-"""Evaluation from images to result files: right figures in the right places, honest absences, resuming, bad input."""
+"""Evaluation from images to result files: right metrics in the right places, honest absences, resuming, bad input."""
 
 from __future__ import annotations
 
@@ -21,30 +21,33 @@ from t2h.cli import main
 from t2h.data import ImageTable, load_images, long_tail_indices
 from t2h.errors import UserError
 from t2h.evaluation import (
-    FigureOptions,
     Judge,
+    MetricOptions,
     Reference,
-    Setting,
     evaluate_arrays,
     load_reference,
     make_reference,
+    make_result,
     save_reference,
 )
 from t2h.evaluation import curve as curve_module
-from t2h.evaluation.curve import Drawing, evaluate_run, evaluate_stored, provenance, source_of
+from t2h.evaluation.curve import Drawing, evaluate_run, evaluate_stored
 from t2h.evaluation.nearest import nearest_examples
 from t2h.evaluation.point import group_classes
+from t2h.evaluation.protocol import provenance, source_of
 from t2h.features.base import Pixels, unit_range
 from t2h.features.classifier import ClassifierConfig, train_classifier
 from t2h.metrics.fid import frechet_distance
 from t2h.pipeline import T2HPipeline
 from t2h.process import NoiseSchedule
-from t2h.results.compare import differing_factors
-from t2h.results.result import Provenance, label_kind, make_result, read_result, write_result
+from t2h.results.comparable import differing_factors, unknown_factors
+from t2h.results.compare import compare
+from t2h.results.point import Point, Value
+from t2h.results.result import Provenance, label_kind, read_result, write_result
 from t2h.samples.read import read_samples
 from t2h.sampling import CurveFlags
 
-QUICK = FigureOptions(prd_runs=1, kid_subsets=5, resamples=10)
+QUICK = MetricOptions(prd_runs=1, kid_subsets=5, resamples=10)
 PAPER = {"clipping": "final", "mixed_precision": "no", "eta": 0.0}  # what the papers' samplers leave undone
 
 
@@ -92,10 +95,9 @@ def drawn(digits: ImageTable, per_class: int = 30, noise: int = 30, seed: int = 
 
 def point_of(
     images: np.ndarray, labels: np.ndarray | None, reference: Reference, tmp_path: Path, **options: Any
-) -> Any:
-    extractor = Patches()
-    judge = Judge(reference, extractor, replace(QUICK, **options))
-    return evaluate_arrays(images, labels, reference, extractor, judge=judge, setting=Setting(1.5), cache=tmp_path)
+) -> Point:
+    judge = Judge(reference, Patches(), replace(QUICK, **options))
+    return evaluate_arrays(images, labels, judge, w=1.5, cache=tmp_path)
 
 
 def plain_fid(a: np.ndarray, b: np.ndarray) -> float:
@@ -107,30 +109,30 @@ def test_fid_of_everything_of_groups_and_of_classes(
     digits: ImageTable, rows: np.ndarray, reference: Reference, tmp_path: Path
 ) -> None:
     images, labels = drawn(digits)
-    point = point_of(images, labels, reference, tmp_path, figures=("fid",))
+    point = point_of(images, labels, reference, tmp_path, metrics=("fid",))
     real, fake = (Patches()(torch.from_numpy(x)).double().numpy() for x in (np.asarray(digits.images), images))
-    assert point["figures"]["fid"]["value"] == pytest.approx(plain_fid(real, fake), rel=1e-3)
+    assert point.metrics["fid"].value == pytest.approx(plain_fid(real, fake), rel=1e-3)
     order = np.argsort(-np.bincount(digits.labels[rows]), kind="stable")
     for name, part in {"head": order[:3], "medium": order[3:6], "tail": order[6:]}.items():
-        assert point["groups"][name]["classes"] == part.tolist()
+        assert point.groups[name].classes == tuple(part.tolist())
         expected = plain_fid(real[np.isin(digits.labels, part)], fake[np.isin(labels, part)])
-        assert point["groups"][name]["figures"]["fid"]["value"] == pytest.approx(expected, rel=1e-3)
+        assert point.groups[name].metrics["fid"].value == pytest.approx(expected, rel=1e-3)
     for k in (0, 9):
-        figure = point["classes"][k]["figures"]["fid"]
+        found = point.classes[k].metrics["fid"]
         expected = plain_fid(real[digits.labels == k], fake[labels == k])
-        assert figure["value"] == pytest.approx(expected, rel=1e-3)
-        assert (figure["n"], figure["n_reference"]) == (30, int((digits.labels == k).sum()))
-    assert (point["w"], point["guidance_scale"], point["num_images"]) == (1.5, 2.5, 300)
+        assert found.value == pytest.approx(expected, rel=1e-3)
+        assert (found.n, found.n_reference) == (30, int((digits.labels == k).sum()))
+    assert (point.w, point.num_images) == (1.5, 300)
 
 
 def test_the_reference_itself_is_perfect(digits: ImageTable, reference: Reference, tmp_path: Path) -> None:
     point = point_of(np.asarray(digits.images), digits.labels, reference, tmp_path)
-    for part in (point, point["groups"]["tail"], point["classes"][9]):
-        figures = part["figures"]
-        assert figures["fid"]["value"] == pytest.approx(0, abs=1e-6)
-        assert figures["kid"]["value"] < 1e-3
-        assert figures["precision_k3"]["value"] == figures["recall_k5"]["value"] == 1
-        assert figures["diversity"]["value"] == figures["diversity_real"]["value"]
+    for part in (point, point.groups["tail"], point.classes[9]):
+        metrics = part.metrics
+        assert metrics["fid"].value == pytest.approx(0, abs=1e-6)
+        assert metrics["kid"].value < 1e-3
+        assert metrics["precision_k3"].value == metrics["recall_k5"].value == 1
+        assert metrics["diversity"].value == metrics["diversity_real"].value
 
 
 def test_memorisation_tells_training_images_from_unseen_ones(
@@ -138,57 +140,55 @@ def test_memorisation_tells_training_images_from_unseen_ones(
 ) -> None:
     unseen = np.setdiff1d(np.arange(len(digits)), rows)
     copies, honest = (
-        point_of(np.asarray(digits.images)[r], digits.labels[r], reference, tmp_path, figures=("memorisation",))
+        point_of(np.asarray(digits.images)[r], digits.labels[r], reference, tmp_path, metrics=("memorisation",))
         for r in (rows, unseen)
     )
     for part in (
-        lambda p: p["figures"],
-        lambda p: p["groups"]["tail"]["figures"],
-        lambda p: p["classes"][9]["figures"],
+        lambda p: p.metrics,
+        lambda p: p.groups["tail"].metrics,
+        lambda p: p.classes[9].metrics,
     ):
-        assert part(copies)["memorisation"]["value"] == 1
-        assert part(honest)["memorisation"]["value"] < 0.12
-    head = copies["classes"][int(np.bincount(digits.labels[rows]).argmax())]["figures"]["memorisation"]
-    assert head["value"] is None
-    assert "at least 20 are needed" in head["reason"]
+        assert part(copies)["memorisation"].value == 1
+        assert part(honest)["memorisation"].value < 0.12
+    head = copies.classes[int(np.bincount(digits.labels[rows]).argmax())].metrics["memorisation"]
+    assert head.value is None
+    assert "at least 20 are needed" in head.reason
 
 
 def test_shuffled_labels_show_in_the_classes_and_not_in_the_whole(
     digits: ImageTable, reference: Reference, tmp_path: Path
 ) -> None:
     images, labels = drawn(digits)
-    right = point_of(images, labels, reference, tmp_path, figures=("fid",))
-    wrong = point_of(images, np.random.default_rng(0).permutation(labels), reference, tmp_path, figures=("fid",))
-    assert wrong["figures"]["fid"]["value"] == right["figures"]["fid"]["value"]
-    for a, b in zip(right["classes"], wrong["classes"], strict=True):
-        assert b["figures"]["fid"]["value"] > 2 * a["figures"]["fid"]["value"]
+    right = point_of(images, labels, reference, tmp_path, metrics=("fid",))
+    wrong = point_of(images, np.random.default_rng(0).permutation(labels), reference, tmp_path, metrics=("fid",))
+    assert wrong.metrics["fid"].value == right.metrics["fid"].value
+    for a, b in zip(right.classes, wrong.classes, strict=True):
+        assert b.metrics["fid"].value > 2 * a.metrics["fid"].value
 
 
-def test_a_class_with_one_or_no_image_has_reasons_instead_of_figures(
+def test_a_class_with_one_or_no_image_has_reasons_instead_of_metrics(
     digits: ImageTable, reference: Reference, tmp_path: Path
 ) -> None:
     images, labels = drawn(digits)
     keep = np.concatenate([np.flatnonzero(labels < 8), np.flatnonzero(labels == 8)[:1]])
     point = point_of(images[keep], labels[keep], reference, tmp_path)
     for k, text in ((8, "1 generated image;"), (9, "no generated images")):
-        figures = point["classes"][k]["figures"]
-        assert figures["fid"] == {"value": None, "reason": figures["fid"]["reason"]}
-        assert text in figures["fid"]["reason"]
-        assert all(
-            f["value"] is None for name, f in figures.items() if name not in ("memorisation", "prd_f8", "prd_f1_8")
-        )
-    assert point["figures"]["fid"]["value"] > 0
-    json.dumps(point, allow_nan=False)
+        metrics = point.classes[k].metrics
+        assert metrics["fid"].to_dict() == {"value": None, "reason": metrics["fid"].reason}
+        assert text in metrics["fid"].reason
+        assert all(f.value is None for name, f in metrics.items() if name not in ("memorisation", "prd_f8", "prd_f1_8"))
+    assert point.metrics["fid"].value > 0
+    json.dumps(point.to_dict(), allow_nan=False)
 
 
-def test_without_labels_there_are_overall_figures_only(
+def test_without_labels_there_are_overall_metrics_only(
     digits: ImageTable, reference: Reference, tmp_path: Path
 ) -> None:
     point = point_of(drawn(digits)[0], None, reference, tmp_path)
-    assert point["classes"] == []
-    assert point["groups"] == {}
-    assert point["figures"]["precision_k3"]["value"] > 0
-    assert point["figures"]["diversity"]["reason"] == "the samples have no labels."
+    assert point.classes == ()
+    assert point.groups == {}
+    assert point.metrics["precision_k3"].value > 0
+    assert point.metrics["diversity"].reason == "the samples have no labels."
 
 
 def test_accuracy_comes_from_the_classifier_that_the_reference_carries(digits: ImageTable, tmp_path: Path) -> None:
@@ -199,19 +199,17 @@ def test_accuracy_comes_from_the_classifier_that_the_reference_carries(digits: I
     assert extractor is not None
     assert extractor.sha256 == classifier.sha256
     images, labels = drawn(digits, noise=0)
-    judge = Judge(reference, extractor, replace(QUICK, figures=("accuracy", "is")))
+    judge = Judge(reference, extractor, replace(QUICK, metrics=("accuracy", "is")))
     counts = np.arange(100, 0, -10)
-    point = evaluate_arrays(
-        images, np.where(labels == 9, 8, labels), reference, extractor, counts, judge=judge, cache=tmp_path
-    )
-    accuracy = point["figures"]["accuracy"]
-    low, high = accuracy["interval"]
-    assert low <= accuracy["value"] <= high
-    assert 0.8 < accuracy["value"] < 0.92
-    assert point["classes"][8]["figures"]["accuracy"]["value"] == pytest.approx(0.5, abs=0.06)
-    assert point["classes"][9]["figures"]["accuracy"]["reason"] == "no generated images."
-    assert "is" not in point["classes"][0]["figures"]
-    assert "use --features inception" in point["figures"]["is"]["reason"]
+    point = evaluate_arrays(images, np.where(labels == 9, 8, labels), judge, counts, cache=tmp_path)
+    accuracy = point.metrics["accuracy"]
+    low, high = accuracy.interval
+    assert low <= accuracy.value <= high
+    assert 0.8 < accuracy.value < 0.92
+    assert point.classes[8].metrics["accuracy"].value == pytest.approx(0.5, abs=0.06)
+    assert point.classes[9].metrics["accuracy"].reason == "no generated images."
+    assert "is" not in point.classes[0].metrics
+    assert "use --features inception" in point.metrics["is"].reason
 
 
 def test_groups_by_thirds_and_by_shots() -> None:
@@ -252,15 +250,15 @@ def test_statistics_of_other_projects(reference: Reference, digits: ImageTable, 
     assert foreign.statistics.n == statistics.n
     assert frechet_distance(foreign.statistics, statistics) < 1e-5
     images, labels = drawn(digits)
-    whole, only = (point_of(images, labels, r, tmp_path, figures=("fid", "kid")) for r in (reference, foreign))
-    assert only["figures"]["fid"]["value"] == pytest.approx(whole["figures"]["fid"]["value"], rel=1e-3)
-    assert "statistics only" in only["figures"]["kid"]["reason"]
-    assert only["classes"] == []
-    assert only["groups"] == {}
+    whole, only = (point_of(images, labels, r, tmp_path, metrics=("fid", "kid")) for r in (reference, foreign))
+    assert only.metrics["fid"].value == pytest.approx(whole.metrics["fid"].value, rel=1e-3)
+    assert "statistics only" in only.metrics["kid"].reason
+    assert only.classes == ()
+    assert only.groups == {}
 
 
 @pytest.mark.slow
-def test_cifar10_train_against_test_is_the_known_figure() -> None:
+def test_cifar10_train_against_test_is_the_known_fid() -> None:
     if "T2H_FID_STATISTICS" not in os.environ:
         pytest.skip("set T2H_FID_STATISTICS to the folder with fid_cifar10_train.npz and fid_cifar10_test.npz")
     folder = Path(os.environ["T2H_FID_STATISTICS"])
@@ -286,9 +284,9 @@ def test_samples_that_do_not_suit_the_reference(digits: ImageTable, reference: R
     other = Patches()
     other.sha256 = "1" * 64
     with pytest.raises(UserError, match=r"seen by patches .weights 00000000.*samples by patches .weights 11111111"):
-        evaluate_arrays(images, labels, reference, other, cache=tmp_path)
+        evaluate_arrays(images, labels, Judge(reference, other), cache=tmp_path)
     with pytest.raises(UserError, match="9 training counts, but the reference digits has 10"):
-        evaluate_arrays(images, labels, reference, Patches(), np.ones(9, np.int64), cache=tmp_path)
+        evaluate_arrays(images, labels, Judge(reference, Patches()), np.ones(9, np.int64), cache=tmp_path)
 
 
 def test_references_that_are_none(tmp_path: Path, reference: Reference) -> None:
@@ -378,12 +376,12 @@ def test_a_curve_is_one_result_and_resumes(
 ) -> None:
     monkeypatch.setenv("T2H_CACHE", str(tmp_path / "cache"))
     paths, out, extractor = [stored(tmp_path, digits, w) for w in (1.5, 0.0)], tmp_path / "out.json", Patches()
-    judge = Judge(reference, extractor, replace(QUICK, figures=("fid", "manifold")))
+    judge = Judge(reference, extractor, replace(QUICK, metrics=("fid", "manifold")))
     real = curve_module.evaluate_arrays
     judged: list[float] = []
 
     def breaking(*args: Any) -> Any:
-        judged.append(args[5].w)
+        judged.append(args[4])
         if len(judged) == 2:
             raise KeyboardInterrupt
         return real(*args)
@@ -391,12 +389,12 @@ def test_a_curve_is_one_result_and_resumes(
     monkeypatch.setattr(curve_module, "evaluate_arrays", breaking)
     with pytest.raises(KeyboardInterrupt):
         evaluate_stored(paths, judge, out, progress=False)
-    assert [point["w"] for point in read_result(out)["points"]] == [1.5]
+    assert [point.w for point in read_result(out).points] == [1.5]
     result = evaluate_stored(paths, judge, out, progress=False)
     assert judged == [1.5, 0.0, 0.0]
-    assert [point["w"] for point in result["points"]] == [0.0, 1.5]
-    assert read_result(out)["points"] == result["points"]
-    assert result["points"][0]["figures"]["fid"]["value"] > result["points"][1]["figures"]["fid"]["value"]
+    assert [point.w for point in result.points] == [0.0, 1.5]
+    assert read_result(out).points == result.points
+    assert result.points[0].metrics["fid"].value > result.points[1].metrics["fid"].value
     evaluate_stored(paths, judge, out, progress=False)
     assert len(judged) == 3
     stored(tmp_path, digits, 0.0, seed=1)  # other samples under the same name are judged anew
@@ -423,7 +421,7 @@ def store_run(folder: Path, config: str) -> list[int]:
 
 def test_a_run_is_judged_without_storing_its_samples(reference: Reference, tmp_path: Path) -> None:
     counts = store_run(tmp_path / "run", "learning: {label_dropout: 0.1, dropout_unit: batch, seed: 3}\n")
-    judge = Judge(reference, Patches(), replace(QUICK, figures=("fid",)))
+    judge = Judge(reference, Patches(), replace(QUICK, metrics=("fid",)))
     drawing = Drawing(3, CurveFlags(steps=2))
     out = tmp_path / "out.json"
     with pytest.MonkeyPatch.context() as patch:
@@ -432,14 +430,14 @@ def test_a_run_is_judged_without_storing_its_samples(reference: Reference, tmp_p
         again = evaluate_run(tmp_path / "run", (1.5,), judge, out, drawing, progress=False)
         with pytest.raises(UserError, match=r"measured otherwise \(.*number of images"):
             evaluate_run(tmp_path / "run", (1.5,), judge, out, replace(drawing, per_class=2), progress=False)
-    assert again["points"] == result["points"]
-    assert [(point["w"], point["num_images"]) for point in result["points"]] == [(0.0, 30), (1.5, 30)]
-    assert (result["name"], result["run"]["method"], result["run"]["images_seen"]) == ("run", "t2h", 7)
-    assert result["run"]["seed"] == 3
-    assert result["protocol"]["sampler"] == {"scheduler": "ddim", "steps": 2, "seed": 0, **PAPER}
-    assert result["protocol"]["label_dropout"] == 0.1
-    assert "labels were dropped for whole batches in training, not per sample" in result["notes"]
-    assert result["data"]["class_counts"] == counts
+    assert again.points == result.points
+    assert [(point.w, point.num_images) for point in result.points] == [(0.0, 30), (1.5, 30)]
+    assert (result.name, result.run["method"], result.run["images_seen"]) == ("run", "t2h", 7)
+    assert result.run["seed"] == 3
+    assert result.protocol["sampler"] == {"scheduler": "ddim", "steps": 2, "seed": 0, **PAPER}
+    assert result.protocol["label_dropout"] == 0.1
+    assert "labels were dropped for whole batches in training, not per sample" in result.notes
+    assert result.data["class_counts"] == counts
     assert not list((tmp_path / "run").rglob("*.png"))
 
 
@@ -447,15 +445,15 @@ def test_a_result_shows_the_rarest_classes_beside_training_images_unless_told_no
     reference: Reference, tmp_path: Path
 ) -> None:
     store_run(tmp_path / "run", "data: {data: digits, imbalance: 0.05}\n")
-    judge = Judge(reference, Patches(), replace(QUICK, figures=("fid",)))
+    judge = Judge(reference, Patches(), replace(QUICK, metrics=("fid",)))
     drawing = Drawing(2, CurveFlags(steps=1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("T2H_CACHE", str(tmp_path / "cache"))
         shown = evaluate_run(tmp_path / "run", (1.5,), judge, tmp_path / "a.json", drawing, progress=False)
         told = replace(drawing, pictures=False)
         plain = evaluate_run(tmp_path / "run", (1.5,), judge, tmp_path / "b.json", told, progress=False)
-    assert [picture["class"] for picture in shown["images"]["1.5"]] == [9, 9, 8, 8, 7, 7]
-    assert plain["images"] == {}
+    assert [picture["class"] for picture in shown.images["1.5"]] == [9, 9, 8, 8, 7, 7]
+    assert plain.images == {}
     assert "png" not in (tmp_path / "b.json").read_text()
 
 
@@ -463,13 +461,13 @@ def test_a_result_carries_the_protocol_and_its_deviations(reference: Reference) 
     source = Provenance(
         "x", "t2h", 100, "ab" * 32, {"label_dropout": 0.1}, 0, range(100, 0, -10), None, "random", "float"
     )
-    point = {"w": 0.5, "num_images": 300, "figures": {}, "groups": {}, "classes": []}
-    result = make_result(source, reference, Patches(), [point], FigureOptions())
-    protocol = result["protocol"]
+    point = Point(0.5, 300)
+    result = make_result(source, Judge(reference, Patches()), [point])
+    protocol = result.protocol
     assert protocol["reference"]["sha256"] == reference.sha256
     assert protocol["reference"]["num_images"] == 1797
     assert protocol["features"] == {"name": "patches", "sha256": "0" * 64, "resize": "none", "dim": 16}
-    notes = " | ".join(result["notes"])
+    notes = " | ".join(result.notes)
     for text in (
         "300 images instead of 50,000",
         "split all, not the balanced training set",
@@ -481,8 +479,8 @@ def test_a_result_carries_the_protocol_and_its_deviations(reference: Reference) 
         "w = 1.5",
     ):
         assert text in notes
-    assert result["data"]["class_counts"] == list(range(100, 0, -10))
-    json.dumps(result, allow_nan=False)
+    assert result.data["class_counts"] == list(range(100, 0, -10))
+    json.dumps(result.to_dict(), allow_nan=False)
 
 
 def test_a_result_by_the_protocol_has_no_notes(reference: Reference) -> None:
@@ -490,9 +488,9 @@ def test_a_result_by_the_protocol_has_no_notes(reference: Reference) -> None:
     extractor.name, extractor.resize = "inception-tf-2015-12-05-pool3", "bilinear-half-pixel"
     sampler = {"scheduler": "ddim", "steps": 100, "seed": 5, **PAPER}
     source = Provenance("x", class_counts=reference.train_counts, sampler=sampler)
-    point = {"w": 1.5, "num_images": 50_000, "figures": {}, "groups": {}, "classes": []}
+    point = Point(1.5, 50_000)
     balanced = replace(reference, split="train")
-    assert make_result(source, balanced, extractor, [point])["notes"] == []
+    assert make_result(source, Judge(balanced, extractor), [point]).notes == ()
 
 
 def test_a_result_names_the_clipping_and_arithmetic_of_its_sampler(reference: Reference, tmp_path: Path) -> None:
@@ -502,16 +500,37 @@ def test_a_result_names_the_clipping_and_arithmetic_of_its_sampler(reference: Re
         provenance({**facts, "clip_sample": True, "mixed_precision": "bf16"}, "x", "exact"),
     )
     assert old.sampler == {**facts, **PAPER}
-    result = make_result(new, reference, Patches(), [])
-    assert "sampler: steps 20, clipping every step, mixed precision bf16, not DDIM with 100 steps" in result["notes"]
-    plain = make_result(old, reference, Patches(), [])
+    result = make_result(new, Judge(reference, Patches()), [])
+    assert "sampler: steps 20, clipping every step, mixed precision bf16, not DDIM with 100 steps" in result.notes
+    plain = make_result(old, Judge(reference, Patches()), [])
     assert set(differing_factors(plain, result)) == {"sampler.clipping", "sampler.mixed_precision"}
-    del plain["protocol"]["sampler"]["mixed_precision"]  # a result of a version that did not write it down
+    del plain.protocol["sampler"]["mixed_precision"]  # a result of a version that did not write it down
     write_result(plain, tmp_path / "old.json")
     assert set(differing_factors(read_result(tmp_path / "old.json"), result)) == {
         "sampler.clipping",
         "sampler.mixed_precision",
     }
+
+
+def test_a_run_compares_with_its_own_stored_samples_and_with_foreign_ones(
+    digits: ImageTable, reference: Reference, tmp_path: Path
+) -> None:
+    """Stored samples do not know the run's configuration, foreign ones nothing; both were refused."""
+    facts = {"scheduler": "ddim", "steps": 20, "seed": 5, "images_seen": 7, "class_counts": reference.train_counts}
+    config = {"learning": {"label_dropout": 0.1, "dropout_unit": "sample", "seed": 3}}
+    judge, point = Judge(reference, Patches(), QUICK), Point(1.5, 300, metrics={"fid": Value(3.0)})
+    run = make_result(provenance(facts, "run", "exact", config=config), judge, [point])
+    own = make_result(provenance(facts, "stored", "exact"), judge, [point])
+    np.savez(tmp_path / "theirs.npz", images=drawn(digits)[0])
+    source = source_of(read_samples(tmp_path / "theirs.npz", reference.class_names), 10)
+    theirs = make_result(source, judge, [replace(point, w=None)])
+    for other in (own, theirs):
+        assert differing_factors(run, other) == {}
+        assert all(row.comparable for row in compare([run, other]).rows)
+    assert "label_dropout" in unknown_factors(run, own)
+    assert "sampler" in unknown_factors(run, theirs)
+    floats = make_result(replace(source, image_path="float"), judge, [point])
+    assert list(differing_factors(run, floats)) == ["image_path"]
 
 
 def test_label_kinds() -> None:
@@ -547,19 +566,21 @@ def test_the_commands(digits: ImageTable, tmp_path: Path, monkeypatch: pytest.Mo
     assert main([*line, "--out", "ref.safetensors"]) == 0
     assert "1,797 images of 10 classes" in capsys.readouterr().out
     stored(tmp_path, digits, 1.5)
-    figures = ["--figures", "fid", "memorisation"]
-    assert main(["evaluate", "w1.5.npz", "--reference", "ref.safetensors", "--features", features, *figures]) == 0
+    line = ["evaluate", "w1.5.npz", "--reference", "ref.safetensors", "--features", features]
+    assert main([*line, "--metrics", "fid", "memorisation"]) == 0
     shown = capsys.readouterr().out
     assert "tail" in shown
     assert "note: 300 images instead of 50,000" in shown
     assert "w1.5.json" in shown
+    # Version 0.1 called metrics figures.
+    assert main([*line, "--figures", "fid", "memorisation", "--figure-seed", "0"]) == 0
+    error = capsys.readouterr().err
+    assert "--figures is --metrics now" in error
+    assert "--figure-seed is --metric-seed now" in error
     assert main(["compare", "w1.5.json", "w1.5.json", "--format", "markdown"]) == 0
     assert "| noise | 1.5 | 300 |" in capsys.readouterr().out
     assert main(["evaluate", "nowhere", "--reference", "ref.safetensors"]) == 2
-    assert (
-        main(["evaluate", "w1.5.npz", "--reference", "ref.safetensors", "--features", features, "--figures", "fit"])
-        == 2
-    )
+    assert main([*line, "--metrics", "fit"]) == 2
     error = capsys.readouterr().err
     assert "nowhere does not exist" in error
     assert "did you mean 'fid'" in error

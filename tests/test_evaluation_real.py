@@ -1,4 +1,4 @@
-"""Real images through the real Inception: the figures move as the images do. About 1,000 images, 2 minutes."""
+"""Real images through the real Inception: the metrics move as the images do. About 1,000 images, 2 minutes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from scipy import ndimage
 
 from t2h.data import ImageTable, load_images
-from t2h.evaluation import FigureOptions, Judge, Reference, evaluate_arrays, make_reference
+from t2h.evaluation import Judge, MetricOptions, Reference, evaluate_arrays, make_reference
 from t2h.features.inception import InceptionFeatures
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 CLASSES, PER_CLASS = (0, 1, 8), 50
-OPTIONS = FigureOptions(figures=("fid", "kid", "manifold", "memorisation", "is", "accuracy"), kid_subsets=10, ks=(3,))
+OPTIONS = MetricOptions(metrics=("fid", "kid", "manifold", "memorisation", "is", "accuracy"), kid_subsets=10, ks=(3,))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def judged(table: ImageTable, reference: Reference, extractor: InceptionFeatures
     images, labels = np.asarray(table.images)[held_out], table.labels[held_out]
 
     def point(x: np.ndarray, y: np.ndarray) -> Any:
-        return evaluate_arrays(x, y, reference, extractor, judge=judge, cache=cache)
+        return evaluate_arrays(x, y, judge, cache=cache)
 
     def blurred(sigma: float) -> np.ndarray:
         return ndimage.gaussian_filter(images, (0, 0, sigma, sigma))
@@ -70,29 +70,29 @@ def judged(table: ImageTable, reference: Reference, extractor: InceptionFeatures
 
 
 def fid(point: Any) -> float:
-    return point["figures"]["fid"]["value"]
+    return point.metrics["fid"].value
 
 
 def test_fid_grows_with_blur_and_with_every_class_that_is_dropped(judged: dict[str, Any]) -> None:
     assert fid(judged["as they are"]) < fid(judged["blur 0.7"]) < fid(judged["blur 2"])
     assert fid(judged["as they are"]) < fid(judged["two classes"]) < fid(judged["one class"])
     for name in ("precision_k3", "coverage_k3"):
-        assert judged["blur 2"]["figures"][name]["value"] < judged["as they are"]["figures"][name]["value"]
+        assert judged["blur 2"].metrics[name].value < judged["as they are"].metrics[name].value
 
 
 def test_shuffled_labels_show_per_class_only(judged: dict[str, Any]) -> None:
     assert fid(judged["shuffled"]) == fid(judged["as they are"])
-    for right, wrong in zip(judged["as they are"]["classes"], judged["shuffled"]["classes"], strict=True):
+    for right, wrong in zip(judged["as they are"].classes, judged["shuffled"].classes, strict=True):
         assert fid(wrong) > 1.1 * fid(right)
-        assert wrong["figures"]["kid"]["value"] > right["figures"]["kid"]["value"]
+        assert wrong.metrics["kid"].value > right.metrics["kid"].value
 
 
 def test_memorisation_is_one_for_training_images_and_small_for_unseen_ones(judged: dict[str, Any]) -> None:
-    assert judged["trained on"]["figures"]["memorisation"]["value"] == 1
-    assert judged["as they are"]["figures"]["memorisation"]["value"] < 0.1
+    assert judged["trained on"].metrics["memorisation"].value == 1
+    assert judged["as they are"].metrics["memorisation"].value < 0.1
 
 
 def test_what_the_inception_cannot_say_is_absent(judged: dict[str, Any], extractor: InceptionFeatures) -> None:
-    figures = judged["as they are"]["figures"]
-    assert "knows nothing of these classes" in figures["accuracy"]["reason"]
-    assert (figures["is"]["value"] is None) == (extractor.classifier is None)
+    metrics = judged["as they are"].metrics
+    assert "knows nothing of these classes" in metrics["accuracy"].reason
+    assert (metrics["is"].value is None) == (extractor.classifier is None)

@@ -150,13 +150,13 @@ def test_bootstrap_interval() -> None:
     interval = fid_bootstrap(a, b, resamples=100, seed=3)
     assert interval == fid_bootstrap(a, b, resamples=100, seed=3)
     assert interval != fid_bootstrap(a, b, resamples=100, seed=4)
-    assert interval.low < fid_from_features(a, b) < interval.high
+    assert interval[0] < fid_from_features(a, b) < interval[1]
     rng = np.random.default_rng(3)
     draws = np.array([slow_fid(a, b[rng.integers(150, size=150)]) for _ in range(100)])
     shifted = draws + slow_fid(a, b) - np.median(draws)
-    assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(shifted, [0.025, 0.975])), rel=1e-8)
+    assert interval == pytest.approx(tuple(np.quantile(shifted, [0.025, 0.975])), rel=1e-8)
     wider = fid_bootstrap(a, b[:30], resamples=100, seed=3)
-    assert wider.high - wider.low > interval.high - interval.low
+    assert wider[1] - wider[0] > interval[1] - interval[0]
 
 
 def test_bootstrap_interval_covers_other_samplings() -> None:
@@ -166,7 +166,7 @@ def test_bootstrap_interval_covers_other_samplings() -> None:
     sets = [rng.normal(size=(100, 3)) * 1.5 + 0.7 for _ in range(60)]
     middle = np.mean([fid_from_features(real, x) for x in sets])
     intervals = [fid_bootstrap(real, x, resamples=100, seed=i) for i, x in enumerate(sets)]
-    assert np.mean([i.low <= middle <= i.high for i in intervals]) > 0.85
+    assert np.mean([low <= middle <= high for low, high in intervals]) > 0.85
 
 
 def test_errors() -> None:
@@ -191,6 +191,8 @@ def test_errors() -> None:
         StatisticsAccumulator(4).merge(StatisticsAccumulator(3))
     with pytest.raises(UserError, match="1 of 10 given images"):
         feature_statistics(np.where(np.arange(10)[:, None] == 3, np.nan, a))
+    with pytest.raises(UserError, match="resamples is 0"):
+        fid_bootstrap(a, a, resamples=0)
     with pytest.raises(UserError, match="level is 95"):
         fid_bootstrap(a, a, level=95.0)
 

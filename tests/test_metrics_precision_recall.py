@@ -76,10 +76,10 @@ def test_sets_apart() -> None:
 
 def test_row_order_and_kind_of_array() -> None:
     x, y = (points.astype(np.float32) for points in sets())
-    figures = manifold_metrics(x, y)
+    found = manifold_metrics(x, y)
     order = np.random.default_rng(1)
-    assert manifold_metrics(order.permutation(x), order.permutation(y)) == figures
-    assert manifold_metrics(torch.from_numpy(x), torch.from_numpy(y)) == figures
+    assert manifold_metrics(order.permutation(x), order.permutation(y)) == found
+    assert manifold_metrics(torch.from_numpy(x), torch.from_numpy(y)) == found
 
 
 def test_many_dimensions() -> None:

@@ -1,4 +1,4 @@
-"""Inception score, diversity, memorisation, accuracy and bootstrap: small figures against closed forms."""
+"""Inception score, diversity, memorisation and accuracy: small metrics against closed forms."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from scipy.spatial.distance import pdist
 from t2h.errors import UserError
 from t2h.metrics import (
     accuracy,
-    bootstrap,
     inception_score,
     inception_score_from_probabilities,
     mean_pairwise_distance,
-    mean_std,
     memorisation,
     memorisation_threshold,
-    paired_bootstrap,
 )
 
 
@@ -159,53 +156,3 @@ class TestAccuracy:
             accuracy(labels[:2], labels, 3)
         with pytest.raises(UserError, match="no labels"):
             accuracy(labels[:0], labels[:0], 3)
-
-
-class TestBootstrap:
-    def test_mean_of_normals(self) -> None:
-        """The interval of a mean is mean ± 1.96 std/√n."""
-        x = normal(0, 400)
-        interval = bootstrap(x, lambda rows: float(rows.mean()), resamples=4000)
-        half = 1.96 * x.std() / 20
-        assert (interval.low, interval.high) == pytest.approx((x.mean() - half, x.mean() + half), abs=0.1 * half)
-        narrow = bootstrap(x, lambda rows: float(rows.mean()), resamples=4000, level=0.5)
-        assert narrow.high - narrow.low == pytest.approx(2 * 0.674 * x.std() / 20, rel=0.1)
-
-    def test_seed_and_rows(self) -> None:
-        x = normal(0, 30, 2)
-        statistic = lambda rows: float(np.corrcoef(rows.T)[0, 1])  # noqa: E731
-        assert bootstrap(x, statistic, 50, seed=1) == bootstrap(x, statistic, 50, seed=1)
-        assert bootstrap(x, statistic, 50, seed=1) != bootstrap(x, statistic, 50, seed=2)
-        assert bootstrap(np.ones(5), lambda rows: float(rows.mean()), 10).low == 1
-
-    def test_pairs(self) -> None:
-        """Seeds that move both alike do not widen the interval of the difference."""
-        noise = 100 * normal(0, 40)
-        a, b = noise, noise + 1 + 0.1 * normal(1, 40)
-        paired = paired_bootstrap(a, b)
-        assert paired.interval.low < paired.mean < paired.interval.high
-        assert paired.interval.high - paired.interval.low < 0.1
-        assert (paired.n, paired.mean) == (40, pytest.approx((b - a).mean()))
-        assert paired.std == pytest.approx(np.std(b - a, ddof=1))
-        three = paired_bootstrap([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
-        assert (three.mean, three.std) == (2, 1)
-        assert (three.interval.low, three.interval.high) == (1, 3)
-
-    def test_spread(self) -> None:
-        assert mean_std([1, 2, 6]).mean == 3
-        assert mean_std([1, 2, 6]).std == pytest.approx(np.sqrt(7))
-        assert mean_std([4.0]).std is None
-
-    def test_errors(self) -> None:
-        with pytest.raises(UserError, match="3 and 2 values"):
-            paired_bootstrap([1, 2, 3], [1, 2])
-        with pytest.raises(UserError, match="1 of 2 values are NaN"):
-            mean_std([1, np.nan])
-        with pytest.raises(UserError, match="at least one number"):
-            mean_std([])
-        with pytest.raises(UserError, match="no rows"):
-            bootstrap(np.zeros((0, 2)), lambda rows: 0.0)
-        with pytest.raises(UserError, match="resamples is 0"):
-            bootstrap(np.zeros(3), lambda rows: 0.0, resamples=0)
-        with pytest.raises(UserError, match=r"level is 1\.0"):
-            bootstrap(np.zeros(3), lambda rows: 0.0, level=1.0)

@@ -13,7 +13,7 @@ from t2h.benchmark.plan import Cell, Plan
 from t2h.device import pick_device
 from t2h.errors import UserError
 from t2h.evaluation.curve import Drawing, evaluate_run
-from t2h.evaluation.figures import Judge
+from t2h.evaluation.judge import Judge
 from t2h.evaluation.reference import reference_of
 from t2h.evaluation.reference_file import load_reference, save_reference
 from t2h.features.load import load_extractor
@@ -69,7 +69,7 @@ def result_of(cell: Cell, plan: Plan, place: BenchmarkFolder) -> Result | None:
     if not file.exists():
         return None
     result = read_result(file)
-    return result if set(plan.evaluation.w) <= {point["w"] for point in result["points"]} else None
+    return result if set(plan.evaluation.w) <= {point.w for point in result.points} else None
 
 
 def state_of(cell: Cell, plan: Plan, place: BenchmarkFolder) -> State:

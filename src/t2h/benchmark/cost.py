@@ -14,7 +14,7 @@ import torch
 from t2h.benchmark.plan import Cell, Plan
 from t2h.device import Precision, autocast
 from t2h.methods import describe
-from t2h.results.compare import align
+from t2h.results.table import align
 from t2h.sampling import own_sampling
 from t2h.training.plan import duration, seconds_per_step
 
@@ -29,7 +29,7 @@ class Cost:
     Attributes:
         training: forward-pass equivalents for one image in training.
         drawing: passes for one image in drawing samples.
-        seconds: of both, measured here by a few steps; features and figures come on top.
+        seconds: of both, measured here by a few steps; features and metrics come on top.
         disk: bytes of checkpoints and the pipeline.
     """
 
@@ -105,7 +105,7 @@ def dry_run(plan: Plan, cells: Sequence[Cell], states: dict[str, str], out: Path
             f"images   {learning.steps * learning.batch_size:,} seen in each cell",
             "passes   of one image through the network; a training pass counts three, for its backward pass",
             f"time     {duration(sum(found[cell].seconds for cell in left))} for one process such as this one with "
-            f"{torch.get_num_threads()} threads, timed by a few steps; features and figures come on top",
+            f"{torch.get_num_threads()} threads, timed by a few steps; features and metrics come on top",
             f"disk     {disk / 2**30:.1f} GiB in {out}, where {free / 2**30:.0f} GiB are free",
         ]
     )

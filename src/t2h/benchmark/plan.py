@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from t2h.errors import UserError
-from t2h.evaluation.options import KINDS, FigureOptions
+from t2h.evaluation.options import MetricOptions
+from t2h.results.metrics import COMPUTED
 from t2h.sampling import CurveFlags, Sampling
 from t2h.training.config import TrainConfig
 
@@ -31,7 +32,7 @@ class EvaluationPlan:
     sampling: CurveFlags = field(default_factory=CurveFlags)
     """What replaces the runs' own sampling; a plan gives it beside the other entries, as `scheduler: ddim`. The seed is
     that of the cell."""
-    figures: tuple[str, ...] = KINDS
+    metrics: tuple[str, ...] = COMPUTED
     resamples: int = 0
     """Bootstrap resamples over images in each result; the table's intervals are over seeds."""
     held_out_split: str | None = None
@@ -42,14 +43,14 @@ class EvaluationPlan:
             raise UserError(f"evaluation.w is {list(self.w)}; give at least one weight, each once.")
         if self.per_class is not None and self.per_class < 1:
             raise UserError(f"evaluation.per_class is {self.per_class}; it must be at least 1.")
-        if "fid" not in self.figures:
-            raise UserError("evaluation.figures lacks fid, by which the best w and the ranks are found.")
+        if "fid" not in self.metrics:
+            raise UserError("evaluation.metrics lacks fid, by which the best w and the ranks are found.")
         _ = self.options, Sampling().overridden(self.sampling)  # check themselves
 
     @property
-    def options(self) -> FigureOptions:
+    def options(self) -> MetricOptions:
         """As the judge takes them."""
-        return FigureOptions(figures=self.figures, resamples=self.resamples)
+        return MetricOptions(metrics=self.metrics, resamples=self.resamples)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Published:
     data: str
     values: dict[str, float]
     """By method, under the plan's names where it has them."""
-    figure: str = "fid"
+    metric: str = "fid"
     protocol: str = ""
 
 

@@ -51,7 +51,7 @@ def parse_plan(text: str, name: str) -> Plan:
         raise UserError(f"plan {name} is not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise UserError(f"plan {name} holds no entries; it needs data and methods.")
-    evaluation = tree.get("evaluation") or {}
+    tree["evaluation"] = evaluation = _with_new_names(tree.get("evaluation") or {})
     for what, entries, known in (("entry", tree, _READERS), ("evaluation entry", evaluation, _EVALUATION)):
         for entry in entries:
             if entry not in known:
@@ -66,6 +66,11 @@ def parse_plan(text: str, name: str) -> Plan:
         raise error if isinstance(error, UserError) else UserError(f"plan {name}: {error}") from error
     _check(plan)
     return plan
+
+
+def _with_new_names(tree: Tree) -> Tree:
+    """Version 0.1 called metrics figures."""
+    return {{"figures": "metrics", "figure": "metric"}.get(key, key): value for key, value in tree.items()}
 
 
 def _named(trees: Any) -> dict[str, Tree]:
@@ -90,7 +95,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "seeds": lambda values: tuple(int(value) for value in values),
     "baseline": str,
     "evaluation": _evaluation,
-    "published": lambda entries: tuple(Published(**entry) for entry in entries),
+    "published": lambda entries: tuple(Published(**_with_new_names(entry)) for entry in entries),
 }
 
 

@@ -12,32 +12,27 @@ from scipy.stats import kendalltau, rankdata
 
 from t2h.benchmark.plan import Cell, Plan
 from t2h.benchmark.transfer import Transfer
-from t2h.metrics.bootstrap import PairedDifference, Spread, mean_std, paired_bootstrap
-from t2h.results.compare import Column, differing_factors, pick
+from t2h.results.comparable import differing
+from t2h.results.compare import Measure, point_at
+from t2h.results.metrics import main_keys
+from t2h.results.point import Point
 from t2h.results.result import Result
+from t2h.results.statistics import ENOUGH, Difference, Spread, mean_std, paired_difference
 
 Results = Mapping[Cell, Result]
+Seeds = dict[int, Result]
+"""The results of one method, by seed."""
 
-ENOUGH = 3
-"""Seeds that a bootstrap interval of a difference needs here; with fewer the table says so."""
 GROUPS = ("head", "medium", "tail")
-_OTHERS = ("kid", "precision_k5", "recall_k5", "coverage_k5", "accuracy", "memorisation", "is")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One figure of one method: over the seeds that have it, and against the baseline over the seeds that both have."""
+    """One metric of one method: over the seeds that have it, and against the baseline over the seeds that both have."""
 
-    column: Column
+    measure: Measure
     spread: Spread | None
-    difference: PairedDifference | None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Of the difference; None with fewer than `ENOUGH` pairs."""
-        if self.difference is None or self.difference.n < ENOUGH:
-            return None
-        return self.difference.interval.low, self.difference.interval.high
+    difference: Difference | None
 
 
 @dataclass(frozen=True)
@@ -48,6 +43,10 @@ class Row:
     w: float
     seeds: tuple[int, ...]
     entries: tuple[Entry, ...]
+
+    def find(self, measure: Measure) -> Entry:
+        """The entry of a metric, empty where there is none."""
+        return next((entry for entry in self.entries if entry.measure == measure), Entry(measure, None, None))
 
 
 @dataclass(frozen=True)
@@ -87,82 +86,89 @@ def summarise(
     same samples that it is reported on, so it flatters every method, and one with a jagged curve the most. Transfers
     do not depend on w; they stand in the first part of their data set.
     """
-    parts = []
+    parts: list[Part] = []
     for data in dict.fromkeys(cell.data for cell in results):
-        own = tuple(transfer for transfer in transfers if transfer.data == data)
-        for choice in choices:
-            part = _part(plan, data, choice, {c: r for c, r in results.items() if c.data == data})
-            if part.rows:
-                parts.append(replace(part, transfers=own))
-                own = ()
+        methods = {
+            method: {cell.seed: r for cell, r in results.items() if (cell.data, cell.method) == (data, method)}
+            for method in plan.methods
+        }
+        own = [make_part(data, choice, methods, plan.baseline) for choice in choices]
+        own = [part for part in own if part.rows]
+        there = tuple(transfer for transfer in transfers if transfer.data == data)
+        parts += [replace(part, transfers=there if part is own[0] else ()) for part in own]
     return parts
 
 
-def _part(plan: Plan, data: str, choice: str, results: Results) -> Part:
-    picked: dict[str, tuple[float, dict[int, Any]]] = {}
-    for method in plan.methods:
-        own = {cell.seed: result for cell, result in results.items() if cell.method == method}
-        w = _best_w(own) if choice == "best" else float(choice)
-        points = {} if w is None else {seed: pick(own[seed], str(w)) for seed in sorted(own)}
-        points = {seed: point for seed, point in points.items() if point is not None}
-        if w is not None and points:
-            picked[method] = w, points
-    shown = columns([point for _, points in picked.values() for point in points.values()])
-    base = picked.get(plan.baseline, (0.0, {}))[1]
+def make_part(data: str, choice: str, methods: Mapping[str, Seeds], baseline: str) -> Part:
+    """The part of one data set at one choice of w, from the results of each method by seed."""
+    chosen: dict[str, tuple[float, dict[int, Point]]] = {}
+    for method, results in methods.items():
+        w = _best_w(results) if choice == "best" else float(choice)
+        points = {seed: None if w is None else point_at(results[seed], str(w)) for seed in sorted(results)}
+        found = {seed: point for seed, point in points.items() if point is not None}
+        if w is not None and found:
+            chosen[method] = w, found
+    shown = measures([point for _, points in chosen.values() for point in points.values()])
+    base = chosen.get(baseline, (0.0, {}))[1]
     rows = tuple(
-        Row(method, w, tuple(points), tuple(_entry(c, points, base if method != plan.baseline else {}) for c in shown))
-        for method, (w, points) in picked.items()
+        Row(method, w, tuple(points), tuple(_entry(m, points, base if method != baseline else {}) for m in shown))
+        for method, (w, points) in chosen.items()
     )
-    remarks = _remarks(plan, results, rows)
-    if choice == "best" and (at_end := _at_the_end(results, rows)):
+    remarks = _remarks(methods, rows)
+    if choice == "best" and (at_end := _at_the_end(methods, rows)):
         remarks.append(
             f"the best w is the largest of the curve, so a better one may lie beyond it: {', '.join(at_end)}"
         )
-    return Part(data, choice, rows, _ranks(picked), tuple(remarks))
+    return Part(data, choice, rows, _ranks(chosen), tuple(remarks))
 
 
-def _at_the_end(results: Results, rows: Sequence[Row]) -> list[str]:
+def _at_the_end(methods: Mapping[str, Seeds], rows: Sequence[Row]) -> list[str]:
     """The methods whose w is the largest of a curve of several."""
     found = []
     for row in rows:
-        drawn = {point["w"] for cell, r in results.items() if cell.method == row.method for point in r["points"]}
+        drawn = {p.w for result in methods[row.method].values() for p in result.points if p.w is not None}
         if len(drawn) > 1 and row.w == max(drawn):
             found.append(row.method)
     return found
 
 
-def _best_w(results: Mapping[int, Result]) -> float | None:
-    """The w with the lowest FID, mean over all seeds, among the weights that every seed has."""
-    fids: dict[float, list[float]] = {}
+def fids_by_w(results: Seeds) -> dict[float, list[float]]:
+    """The FID of each seed that has one, by w from the smallest to the largest."""
+    found: dict[float, list[float]] = {}
     for result in results.values():
-        for point in result["points"]:
-            value = Column("fid").value(point)
-            if value is not None:
-                fids.setdefault(point["w"], []).append(value)
-    means = {w: float(np.mean(values)) for w, values in fids.items() if len(values) == len(results)}
+        for point in result.points:
+            if point.w is not None and (value := point.get("fid").value) is not None:
+                found.setdefault(point.w, []).append(value)
+    return dict(sorted(found.items()))
+
+
+def _best_w(results: Seeds) -> float | None:
+    """The w with the lowest FID, mean over all seeds, among the weights that every seed has."""
+    means = {w: float(np.mean(values)) for w, values in fids_by_w(results).items() if len(values) == len(results)}
     return min(means, key=lambda w: means[w], default=None)
 
 
-def columns(points: Sequence[dict[str, Any]]) -> list[Column]:
-    """FID overall and by group, then the other figures that are there, overall and by group."""
-    wanted = [Column(figure, group) for figure in ("fid", *_OTHERS) for group in (None, *GROUPS)]
-    return [column for column in wanted if any(column.value(point) is not None for point in points)]
+def measures(points: Sequence[Point]) -> list[Measure]:
+    """The main metrics that are there, each overall and by group."""
+    keys = main_keys(key for point in points for key in point.metrics)
+    wanted = [Measure(key, group) for key in keys for group in (None, *GROUPS)]
+    return [measure for measure in wanted if any(measure.value(point) is not None for point in points)]
 
 
-def _entry(column: Column, points: dict[int, Any], base: dict[int, Any]) -> Entry:
-    own, theirs = _values(column, points), _values(column, base)
+def _entry(measure: Measure, points: Mapping[int, Point], base: Mapping[int, Point]) -> Entry:
+    own, theirs = _values(measure, points), _values(measure, base)
     both = [seed for seed in own if seed in theirs]
-    difference = paired_bootstrap([theirs[s] for s in both], [own[s] for s in both]) if both else None
-    return Entry(column, mean_std(list(own.values())) if own else None, difference)
+    difference = paired_difference([theirs[s] for s in both], [own[s] for s in both]) if both else None
+    return Entry(measure, mean_std(list(own.values())) if own else None, difference)
 
 
-def _values(column: Column, points: dict[int, Any]) -> dict[int, float]:
-    values = {seed: column.value(point) for seed, point in points.items()}
+def _values(measure: Measure, points: Mapping[int, Point]) -> dict[int, float]:
+    values = {seed: measure.value(point) for seed, point in points.items()}
     return {seed: value for seed, value in values.items() if value is not None}
 
 
-def _ranks(picked: dict[str, tuple[float, dict[int, Any]]]) -> Ranks:
-    values = {method: _values(Column("fid"), points) for method, (_, points) in picked.items()}
+def _ranks(chosen: Mapping[str, tuple[float, Mapping[int, Point]]]) -> Ranks:
+    values = {method: _values(Measure("fid"), points) for method, (_, points) in chosen.items()}
     values = {method: found for method, found in values.items() if found}
     seeds = sorted(set.intersection(*map(set, values.values()))) if values else []
     table = np.array([[found[seed] for seed in seeds] for found in values.values()]).reshape(len(values), len(seeds))
@@ -179,63 +185,46 @@ def _ranks(picked: dict[str, tuple[float, dict[int, Any]]]) -> Ranks:
     )
 
 
-def _remarks(plan: Plan, results: Results, rows: Sequence[Row]) -> list[str]:
+def _remarks(methods: Mapping[str, Seeds], rows: Sequence[Row]) -> list[str]:
     remarks = []
-    fewest = min((len(row.seeds) for row in rows), default=0)
-    if fewest < ENOUGH:
-        few = [row.method for row in rows if len(row.seeds) < ENOUGH]
-        remarks.append(f"too few seeds for an interval ({fewest}; {ENOUGH} are needed): {', '.join(few)}")
-    elif fewest < 6:
-        remarks.append(
-            f"{fewest} seeds: the bootstrap interval is about the range of the {fewest} paired differences, "
-            "narrower than a true 95 % interval"
-        )
-    if lacking := [m for m in plan.methods if m not in {row.method for row in rows}]:
+    if few := [row for row in rows if len(row.seeds) < ENOUGH]:
+        fewest, names = min(len(row.seeds) for row in few), ", ".join(row.method for row in few)
+        remarks.append(f"too few seeds for an interval ({fewest}; {ENOUGH} are needed): {names}")
+    if lacking := [method for method in methods if method not in {row.method for row in rows}]:
         remarks.append(f"no result yet: {', '.join(lacking)}")
-    first = next(iter(results.values()), None)
-    factors = {name for result in results.values() for name in differing_factors(first, result)} if first else set()
-    if factors:
+    results = [result for seeds in methods.values() for result in seeds.values()]
+    if factors := differing(results):
         remarks.append(f"the results were not measured alike ({', '.join(sorted(factors))}): they do not compare")
-    shared = [note for note in (first or {"notes": []})["notes"] if all(note in r["notes"] for r in results.values())]
-    return remarks + shared
+    notes = dict.fromkeys(note for result in results[:1] for note in result.notes)
+    return remarks + [note for note in notes if all(note in result.notes for result in results)]
 
 
 def as_json(parts: Sequence[Part]) -> list[dict[str, Any]]:
     """The tables as plain values, with all digits."""
-    out = []
-    for part in parts:
-        rows = [
-            {
-                "method": row.method,
-                "w": row.w,
-                "seeds": list(row.seeds),
-                "figures": [
-                    {
-                        "figure": entry.column.figure,
-                        "group": entry.column.group,
-                        **(asdict(entry.spread) if entry.spread else {"n": 0, "mean": None, "std": None}),
-                        "difference": None
-                        if entry.difference is None
-                        else {
-                            "n": entry.difference.n,
-                            "mean": entry.difference.mean,
-                            "std": entry.difference.std,
-                            "interval": entry.interval,
-                        },
-                    }
-                    for entry in row.entries
-                ],
-            }
-            for row in part.rows
-        ]
-        out.append(
-            {
-                "data": part.data,
-                "choice": part.choice,
-                "rows": rows,
-                "ranks": asdict(part.ranks),
-                "remarks": list(part.remarks),
-                "transfers": [asdict(transfer) for transfer in part.transfers],
-            }
-        )
-    return out
+    return [
+        {
+            "data": part.data,
+            "choice": part.choice,
+            "rows": [
+                {
+                    "method": row.method,
+                    "w": row.w,
+                    "seeds": list(row.seeds),
+                    "metrics": [
+                        {
+                            "metric": entry.measure.key,
+                            "group": entry.measure.group,
+                            **(asdict(entry.spread) if entry.spread else {"n": 0, "mean": None, "std": None}),
+                            "difference": None if entry.difference is None else asdict(entry.difference),
+                        }
+                        for entry in row.entries
+                    ],
+                }
+                for row in part.rows
+            ],
+            "ranks": asdict(part.ranks),
+            "remarks": list(part.remarks),
+            "transfers": [asdict(transfer) for transfer in part.transfers],
+        }
+        for part in parts
+    ]

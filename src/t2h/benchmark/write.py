@@ -11,23 +11,23 @@ from typing import Any
 
 from t2h.benchmark.cells import BenchmarkFolder, result_of, state_of
 from t2h.benchmark.plan import Cell, Plan
-from t2h.benchmark.show import FORMATS, Grid, grids
-from t2h.benchmark.table import Part, Results, as_json, columns, summarise
+from t2h.benchmark.show import tables, written
+from t2h.benchmark.table import Part, Results, as_json, fids_by_w, measures, summarise
 from t2h.benchmark.transfer import transfers
 from t2h.files import replaced
-from t2h.metrics.bootstrap import mean_std
 from t2h.report import write_report
 from t2h.report.axes import Line
 from t2h.report.charts import line_chart
 from t2h.report.markup import Html, tag
 from t2h.report.page import document
-from t2h.results.compare import Column
 from t2h.results.result import Result
+from t2h.results.statistics import mean_std
+from t2h.results.table import Table, as_html
 from t2h.version import __version__
 
 _LIMITS = (
     "A difference is paired: with one seed all methods begin from the same weights, see the same images and noise, "
-    "and draw from the same noise. Its interval is a bootstrap over seeds. The best w is one per method, chosen by "
+    "and draw from the same noise. Its interval is Student's t over the seeds. The best w is one per method, chosen by "
     "mean FID on the very samples that are shown; it flatters every method."
 )
 
@@ -40,7 +40,7 @@ def write_all(plan: Plan, cells: Sequence[Cell], place: BenchmarkFolder, form: s
     parts = summarise(plan, results, transfers(list(results), place))
     content = {
         "format": "t2h-benchmark",
-        "version": 1,
+        "version": 2,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "package": __version__,
         "plan": dataclasses.asdict(plan),
@@ -52,17 +52,15 @@ def write_all(plan: Plan, cells: Sequence[Cell], place: BenchmarkFolder, form: s
     reports = _reports(plan, results, place)
     with replaced(place.out / "benchmark.html") as file:
         file.write_text(page(plan, parts, results, reports), encoding="utf-8")
-    return FORMATS[form](plan, parts)
+    return written(plan, parts, form)
 
 
 def _cell(cell: Cell, plan: Plan, place: BenchmarkFolder, result: Result | None) -> dict[str, Any]:
-    """A cell, with its figures at every w where it is done: the curves of all seeds in one small file."""
+    """A cell, with its metrics at every w where it is done: the curves of all seeds in one small file."""
     state = state_of(cell, plan, place)
     facts = {"data": cell.data, "method": cell.method, "seed": cell.seed, "state": state}
     if result is not None:
-        points = [
-            {"w": point["w"], **{c.title: c.value(point) for c in columns([point])}} for point in result["points"]
-        ]
+        points = [{"w": point.w, **{m.title: m.value(point) for m in measures([point])}} for point in result.points]
         return facts | {"result": str(place.result_file(cell).relative_to(place.out)), "points": points}
     return facts | ({"reason": place.failure(cell).read_text("utf-8")} if state == "failed" else {})
 
@@ -80,10 +78,10 @@ def _reports(plan: Plan, results: Results, place: BenchmarkFolder) -> dict[str, 
 
 def page(plan: Plan, parts: Sequence[Part], results: Results, reports: dict[str, Path]) -> str:
     """The benchmark as a self-contained HTML page."""
-    tables = grids(plan, parts)
+    found = tables(plan, parts)
     sections = []
     for data in dict.fromkeys(part.data for part in parts):
-        own = [grid for grid in tables if grid.title.startswith(f"{data}, ") or grid.title.startswith(f"{data}: ")]
+        own = [_untitled(t, data) for t in found if t.title.startswith((f"{data}, ", f"{data}: "))]
         said = f"Samples, classes and protocol with seed {plan.seeds[0]}"
         link = tag("p", tag("a", said, href=str(reports[data]))) if data in reports else None
         sections.append(
@@ -92,7 +90,7 @@ def page(plan: Plan, parts: Sequence[Part], results: Results, reports: dict[str,
                 tag("h2", data),
                 link,
                 tag("div", _curves(plan, data, results), _moved(data, parts), class_="columns"),
-                [_table(grid, data) for grid in own],
+                [Html(as_html(one)) for one in own],
                 id=data,
             )
         )
@@ -106,19 +104,10 @@ def page(plan: Plan, parts: Sequence[Part], results: Results, reports: dict[str,
     return document(f"Benchmark {plan.name}", head, tag("main", tag("p", _LIMITS, class_="about"), sections))
 
 
-def _table(grid: Grid, data: str) -> Html:
-    head, *body = grid.rows
-    title = grid.title.removeprefix(data).lstrip(",: ")
-    rows = [
-        tag("tr", tag("th", row[0], scope="row"), [tag("td", cell, class_="num") for cell in row[1:]]) for row in body
-    ]
-    columns = [tag("th", name, scope="col", class_="num" if i else None) for i, name in enumerate(head)]
-    return tag(
-        "div",
-        tag("h3", title[:1].upper() + title[1:]),
-        tag("div", tag("table", tag("thead", tag("tr", columns)), tag("tbody", rows)), class_="scroll"),
-        tag("ul", [tag("li", tag("small", f"{remark}.")) for remark in grid.remarks], class_="notes"),
-    )
+def _untitled(found: Table, data: str) -> Table:
+    """The table without the data set in its title, which the section has."""
+    title = found.title.removeprefix(data).lstrip(",: ")
+    return dataclasses.replace(found, title=title[:1].upper() + title[1:])
 
 
 def _curves(plan: Plan, data: str, results: Results, at_once: int = 5) -> list[Html]:
@@ -160,11 +149,7 @@ def _moved(data: str, parts: Sequence[Part]) -> Html | None:
 
 
 def _line(method: str, results: Results) -> Line | None:
-    values: dict[float, list[float]] = {}
-    for result in results.values():
-        for point in result["points"]:
-            if (fid := Column("fid").value(point)) is not None and point["w"] is not None:
-                values.setdefault(point["w"], []).append(fid)
-    spreads = {w: mean_std(found) for w, found in sorted(values.items())}
+    fids = fids_by_w({cell.seed: result for cell, result in results.items()})
+    spreads = {w: mean_std(values) for w, values in fids.items()}
     bands = tuple(None if s.std is None else (s.mean - s.std, s.mean + s.std) for s in spreads.values())
     return Line(method, "c0", tuple(spreads), tuple(s.mean for s in spreads.values()), bands) if spreads else None

@@ -37,7 +37,7 @@ class Args:
     """Try cells again that failed."""
     table_only: bool = False
     """Print the tables of the results that are there, and train nothing."""
-    format: Literal["text", "markdown", "latex", "csv"] = "text"
+    format: Literal["text", "markdown", "latex", "csv", "html"] = "text"
     """How the tables are printed."""
     quiet: bool = False
     """Show no progress bars."""

@@ -89,7 +89,7 @@ def main(argv: list[str]) -> int:
     rows = summarise(runs)
     content = {
         "format": "t2h-classify",
-        "version": 2,
+        "version": 3,
         "package": __version__,
         "data": {
             "name": table.name,

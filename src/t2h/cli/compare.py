@@ -13,19 +13,20 @@ from t2h.cli._parse import parse
 
 @dataclass(frozen=True)
 class Args:
-    """Put results side by side, with differences to the first, by group; results of different protocols are refused."""
+    """Put results side by side, with differences to the first, by group; results of different
+    protocols are refused, and what is not known of one (samples of other projects) gets a remark."""
 
     results: tyro.conf.Positional[tuple[Path, ...]]
     """Result files of `t2h evaluate`, or run folders (all their results are taken)."""
     w: tuple[str, ...] = ("1.5", "best")
     """Points of each curve: guidance weights, or `best` for the one with the lowest FID."""
-    figures: tuple[str, ...] = ("fid", "kid", "precision_k5", "recall_k5", "coverage_k5", "accuracy", "memorisation")
-    """Columns. The first is also given by group."""
+    metrics: tuple[str, ...] = ()
+    """Columns, such as fid precision_k5. Default: the main metrics. The first is also given by group."""
     groups: tuple[str, ...] = ("head", "medium", "tail")
     """Groups of classes; also many, medium-shot, few."""
     baseline: str | None = None
     """Name of the result that differences refer to; the first by default."""
-    format: Literal["text", "markdown", "latex", "csv"] = "text"
+    format: Literal["text", "markdown", "latex", "csv", "html"] = "text"
     """How the table is written."""
     anyway: bool = False
     """Show results of different protocols together, marked, with the factors named."""
@@ -34,13 +35,14 @@ class Args:
 def main(argv: list[str]) -> int:
     """Print the table."""
     args = parse(Args, "compare", argv)
-    from t2h.results.compare import FORMATS, compare
+    from t2h.results.compare import compare
     from t2h.results.result import read_result
+    from t2h.results.table import FORMATS
 
     paths = [path for given in args.results for path in result_files(given)]
     results = [read_result(path) for path in paths]
-    table = compare(results, args.w, args.figures, args.groups, args.baseline, args.anyway)
-    print(FORMATS[args.format](table))
+    comparison = compare(results, args.w, args.metrics, args.groups, args.baseline, args.anyway)
+    print(FORMATS[args.format](comparison.table()))
     return 0
 
 

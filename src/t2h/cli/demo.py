@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
     _run(
         [
             f"evaluate {_quote(run)} --reference {_quote(reference)} --w {weights} --per-class {args.per_class} "
-            f"--steps {_STEPS} --figures fid kid manifold diversity memorisation accuracy --name {method}"
+            f"--steps {_STEPS} --metrics fid kid manifold diversity memorisation accuracy --name {method}"
             for method, run in runs.items()
         ]
     )

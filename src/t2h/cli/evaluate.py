@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from t2h.cli._parse import parse
-from t2h.evaluation.options import FigureOptions
+from t2h.evaluation.options import MetricOptions
 from t2h.sampling import CurveFlags
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Args:
     pictures: bool = True
     """Keep pictures of the rarest classes' samples beside their nearest training images in the result. A result without
     them can be shared where the training images cannot."""
-    options: Annotated[FigureOptions, tyro.conf.arg(name="")] = field(default_factory=FigureOptions)
+    options: Annotated[MetricOptions, tyro.conf.arg(name="")] = field(default_factory=MetricOptions)
     features: str | None = None
     """inception, module:callable or hf:NAME. Default: what the reference was made with."""
     inception_weights: Path | None = None
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
     args = parse(Args, "evaluate", argv)
     from t2h.device import pick_device
     from t2h.evaluation.curve import Drawing, evaluate_run, evaluate_stored
-    from t2h.evaluation.figures import Judge
+    from t2h.evaluation.judge import Judge
     from t2h.evaluation.reference_file import load_reference
     from t2h.results.summary import summary
 

@@ -12,7 +12,7 @@ from t2h.cli._parse import parse
 
 @dataclass(frozen=True)
 class Args:
-    """Make one self-contained HTML page of runs and results: figures, curves, classes, samples, protocol.
+    """Make one self-contained HTML page of runs and results: metrics, curves, classes, samples, protocol.
 
     It is made from files alone and needs no network, neither to be written nor to be read.
     """

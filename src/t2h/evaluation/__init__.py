@@ -1,17 +1,19 @@
-"""Evaluation: references, figures overall, per group and per class, and result files that carry their protocol."""
+"""Evaluation: references, metrics overall, per group and per class, and results that carry their protocol."""
 
-from t2h.evaluation.figures import FigureOptions, Judge
-from t2h.evaluation.point import Setting, evaluate_arrays
+from t2h.evaluation.judge import Judge
+from t2h.evaluation.options import MetricOptions
+from t2h.evaluation.point import evaluate_arrays
+from t2h.evaluation.protocol import make_result
 from t2h.evaluation.reference import Reference, make_reference
 from t2h.evaluation.reference_file import load_reference, save_reference
 
 __all__ = [
-    "FigureOptions",
     "Judge",
+    "MetricOptions",
     "Reference",
-    "Setting",
     "evaluate_arrays",
     "load_reference",
     "make_reference",
+    "make_result",
     "save_reference",
 ]

@@ -13,14 +13,16 @@ import numpy as np
 import yaml
 
 from t2h.errors import UserError
-from t2h.evaluation.figures import Judge
-from t2h.evaluation.nearest import beside_training_images
-from t2h.evaluation.point import Point, Setting, evaluate_arrays
+from t2h.evaluation.judge import Judge
+from t2h.evaluation.nearest import nearest_examples, training_images
+from t2h.evaluation.point import evaluate_arrays
+from t2h.evaluation.protocol import make_result, provenance, source_of
 from t2h.features.base import pixels_sha256
-from t2h.results.compare import differing_factors
-from t2h.results.result import Provenance, Result, label_kind, make_result, read_result, write_result
+from t2h.results.comparable import differing_factors
+from t2h.results.point import Point
+from t2h.results.result import Provenance, Result, read_result, write_result
 from t2h.samples.read import SampleSet, read_samples
-from t2h.sampling import CurveFlags, Sampling
+from t2h.sampling import CurveFlags
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Drawing:
 
 
 @dataclass(frozen=True, eq=False)
-class Planned:
+class PendingPoint:
     """A point to come: its guidance, how many images, a fingerprint of them, and how to get them."""
 
     w: float | None
@@ -70,8 +72,8 @@ def evaluate_stored(
             raise UserError(f"{path} comes from another network or sampler than {paths[0]}; judge them one by one.")
     if len({other.w for other in sets}) < len(sets):
         raise UserError("two sets of samples have the same (or no) w; judge them one by one.")
-    planned = [Planned(s.w, s.images.shape[0], pixels_sha256(s.images), partial(_itself, s)) for s in sets]
-    return _evaluate(planned, sources[0], judge, out, progress)
+    pending = [PendingPoint(s.w, s.images.shape[0], pixels_sha256(s.images), partial(_itself, s)) for s in sets]
+    return _evaluate(pending, sources[0], judge, out, progress)
 
 
 def evaluate_run(
@@ -119,39 +121,8 @@ def evaluate_run(
         images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
         return SampleSet(run, images, labels, tuple(pipeline.config["class_names"]), facts | {"w": w})
 
-    planned = [Planned(w, len(wanted), None, partial(drawn, w)) for w in ws]
-    return _evaluate(planned, source, judge, out, progress, config if drawing.pictures else None)
-
-
-def source_of(samples: SampleSet, num_classes: int, name: str | None = None) -> Provenance:
-    """Where stored samples come from, called ``name``, else by their method, folder or file."""
-    float_images = isinstance(samples.images, np.ndarray) and samples.images.dtype != np.uint8
-    labels = label_kind(samples.labels, num_classes)
-    name = name or samples.facts.get("method") or samples.path.stem
-    return provenance(samples.facts, name, labels, "float" if float_images else "8-bit")
-
-
-def provenance(
-    facts: dict[str, Any], name: str, labels: str, image_path: str = "8-bit", config: dict[str, Any] | None = None
-) -> Provenance:
-    """What `samples.json` (or the pipeline itself) says about the samples; unknown where it says nothing."""
-    sampler = None
-    if all(key in facts for key in ("scheduler", "steps", "seed")):
-        drawn = Sampling.of(facts)
-        sampler = {key: getattr(drawn, key) for key in ("scheduler", "steps", "seed", "eta", "mixed_precision")}
-        sampler["clipping"] = "every step" if drawn.clip_sample else "final"
-    return Provenance(
-        name=name,
-        method=facts.get("method"),
-        images_seen=facts.get("images_seen"),
-        weights_sha256=facts.get("weights_sha256"),
-        config=config,
-        seed=None if config is None else config.get("learning", {}).get("seed"),
-        class_counts=facts.get("class_counts"),
-        sampler=sampler,
-        labels=labels,
-        image_path=image_path,
-    )
+    pending = [PendingPoint(w, len(wanted), None, partial(drawn, w)) for w in ws]
+    return _evaluate(pending, source, judge, out, progress, config if drawing.pictures else None)
 
 
 def _itself(samples: SampleSet) -> SampleSet:
@@ -159,55 +130,51 @@ def _itself(samples: SampleSet) -> SampleSet:
 
 
 def _evaluate(
-    planned: Sequence[Planned], source: Provenance, judge: Judge, out: Path, progress: bool, config: Any = None
+    pending: Sequence[PendingPoint], source: Provenance, judge: Judge, out: Path, progress: bool, config: Any = None
 ) -> Result:
-    def result_of(points: Sequence[Point], images: dict[str, Any]) -> Result:
-        return make_result(source, judge.reference, judge.extractor, points, judge.options, images)
-
-    points, pictures = _earlier(out, result_of([], {}), [plan.num_images for plan in planned])
-    result = result_of(points, pictures)
-    for plan in planned:
-        if any(_is_done(point, plan, judge) for point in points):
+    begun = _earlier(out, make_result(source, judge, []), [point.num_images for point in pending])
+    points, pictures = list(begun.points), dict(begun.images)
+    result = make_result(source, judge, points, pictures)
+    counts = None if source.class_counts is None else np.array(source.class_counts)
+    training = None
+    for ahead in pending:
+        if any(_is_done(point, ahead, judge) for point in points):
             continue
         started = time.monotonic()
-        samples = plan.images()
-        seconds = time.monotonic() - started if plan.fingerprint is None else None
-        counts = None if source.class_counts is None else np.array(source.class_counts)
-        setting = Setting(plan.w, seconds)
-        point = evaluate_arrays(
-            samples.images, samples.labels, judge.reference, judge.extractor, counts, setting, judge, progress
-        )
-        point["samples_sha256"] = plan.fingerprint
-        points = [other for other in points if other["w"] != plan.w] + [point]
-        if config is not None and samples.labels is not None:
-            pictures[f"{plan.w:g}"] = beside_training_images(samples.images, samples.labels, config, judge.extractor)
-        result = result_of(points, pictures)
+        samples = ahead.images()
+        seconds = time.monotonic() - started if ahead.fingerprint is None else None
+        point = evaluate_arrays(samples.images, samples.labels, judge, counts, ahead.w, progress)
+        point = replace(point, seconds=seconds, samples_sha256=ahead.fingerprint)
+        points = [other for other in points if other.w != ahead.w] + [point]
+        if config is not None and samples.labels is not None and (training := training or training_images(config)):
+            pictures[f"{ahead.w:g}"] = nearest_examples((samples.images, samples.labels), training, judge.extractor)
+        result = make_result(source, judge, points, pictures)
         write_result(result, out)
     return result
 
 
-def _earlier(out: Path, planned: Result, nums: Sequence[int]) -> tuple[list[Point], dict[str, Any]]:
-    """Points and pictures of a result that is being continued.
+def _earlier(out: Path, empty: Result, sizes: Sequence[int]) -> Result:
+    """The result that is being continued, or the empty one.
 
     Raises:
         UserError: if the file is of another protocol or network.
     """
     if not out.exists():
-        return [], {}
+        return empty
     earlier = read_result(out)
-    differing = differing_factors(earlier, planned)
-    differing.pop("num_images", None)
-    names = [*differing, *(["weights"] if earlier["run"]["weights_sha256"] != planned["run"]["weights_sha256"] else [])]
-    if any(point["num_images"] not in nums for point in earlier["points"]):
+    names = list(differing_factors(earlier, empty))
+    if earlier.run.get("weights_sha256") != empty.run["weights_sha256"]:
+        names.append("weights")
+    if any(point.num_images not in sizes for point in earlier.points):
         names.append("number of images")
     if names:
         raise UserError(
             f"{out} holds a result that was measured otherwise ({', '.join(names)}); "
             "remove it, or write to another file with --out."
         )
-    return earlier["points"], earlier["images"]
+    return earlier
 
 
-def _is_done(point: Point, plan: Planned, judge: Judge) -> bool:
-    same = point["w"] == plan.w and point["num_images"] == plan.num_images
-    return same and point.get("samples_sha256") == plan.fingerprint and set(judge.names()) <= set(point["figures"])
+def _is_done(point: Point, ahead: PendingPoint, judge: Judge) -> bool:
+    same = point.w == ahead.w and point.num_images == ahead.num_images
+    return same and point.samples_sha256 == ahead.fingerprint and judge.keys() <= point.metrics.keys()

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
-import yaml
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 
+from t2h.data.config import DataConfig, load
 from t2h.errors import UserError
 from t2h.features.base import FeatureExtractor, extract
 from t2h.metrics.neighbours import nearest
 
 
-def beside_training_images(
-    images: Any,
-    labels: Int[np.ndarray, " n"],
-    config: dict[str, Any],
-    extractor: FeatureExtractor,
-) -> list[dict[str, Any]]:
-    """`nearest_examples` with the training images of a run's configuration; empty where they are not here."""
-    from t2h.data import load
-    from t2h.training.config import TrainConfig
-
+def training_images(config: dict[str, Any]) -> tuple[Any, np.ndarray] | None:
+    """(images, labels) that a run's configuration names; None where they are not here."""
+    known = {f.name for f in fields(DataConfig)}
+    data: dict[str, Any] = {key: value for key, value in (config.get("data") or {}).items() if key in known}
+    if data.get("counts") is not None:
+        data["counts"] = tuple(data["counts"])
     try:
-        training = load(TrainConfig.from_yaml(yaml.safe_dump(config)).data)
+        table = load(DataConfig(**data))
     except (UserError, OSError):
-        return []
-    return nearest_examples((images, labels), (training.images, training.labels), extractor)
+        return None
+    return table.images, table.labels
 
 
 def nearest_examples(

@@ -1,20 +1,19 @@
-"""Which figures an evaluation computes, and the settings that a result records."""
+"""Which metrics an evaluation computes, and the settings that a result records."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from t2h.errors import unknown_name
-
-KINDS = ("fid", "kid", "is", "manifold", "prd", "diversity", "memorisation", "accuracy")
+from t2h.results.metrics import COMPUTED, METRICS
 
 
 @dataclass(frozen=True)
-class FigureOptions:
-    """Which figures, and the settings that a result records."""
+class MetricOptions:
+    """Which metrics, and the settings that a result records."""
 
-    figures: tuple[str, ...] = KINDS
-    """Figures to compute; `manifold` is precision, recall, density and coverage."""
+    metrics: tuple[str, ...] = COMPUTED
+    """Metrics to compute; `manifold` is precision, recall, density and coverage."""
     ks: tuple[int, ...] = (3, 5)
     """Neighbours for precision, recall, density and coverage."""
     kid_subsets: int = 100
@@ -25,14 +24,19 @@ class FigureOptions:
     """Parts of the Inception Score, after a seeded shuffle."""
     prd_runs: int = 10
     """Clusterings that PRD is averaged over, of 20 clusters per class."""
-    quantile: float = 0.05
+    quantile: float = METRICS["memorisation"].target or 0.05
     """Of the held-out images' distances to the training images: a sample nearer than that counts as memorised."""
     resamples: int = 100
-    """Bootstrap resamples for intervals; 0 for none. FID gets one where features have at most 256 dimensions."""
-    figure_seed: int = 0
-    """Of every random choice that figures make: subsets, clusters, resamples."""
+    """Bootstrap resamples for FID's interval; 0 for none. It needs features of at most 256 dimensions."""
+    metric_seed: int = 0
+    """Of every random choice that metrics make: subsets, clusters, resamples."""
 
     def __post_init__(self) -> None:
-        for kind in self.figures:
-            if kind not in KINDS:
-                raise unknown_name("figure", kind, KINDS)
+        for name in self.metrics:
+            if name not in COMPUTED:
+                raise unknown_name("metric", name, COMPUTED)
+
+    def keys(self, computed_by: str) -> list[str]:
+        """The keys of the metrics that an entry of `metrics` computes."""
+        stems = [key for key, metric in METRICS.items() if metric.computed_by == computed_by]
+        return [f"{stem}_k{k}" for k in self.ks for stem in stems] if computed_by == "manifold" else stems

@@ -1,8 +1,7 @@
-"""From images to one point of a result: figures overall, per group of classes, and per class."""
+"""From images to one point of a result: metrics overall, per group of classes, and per class."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,34 +10,18 @@ from jaxtyping import Int
 
 from t2h.data.groups import shots, thirds
 from t2h.errors import UserError
-from t2h.evaluation.figures import FigureOptions, Judge, Samples
+from t2h.evaluation.judge import Judge, SampleFeatures
 from t2h.evaluation.reference import Reference
-from t2h.features.base import FeatureExtractor, extract_cached
-
-Point = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How the samples of a point were drawn.
-
-    Args:
-        w: guidance, or None where unknown.
-        seconds: what drawing them took, or None.
-    """
-
-    w: float | None = None
-    seconds: float | None = None
+from t2h.features.base import extract_cached
+from t2h.results.point import ClassPoint, Group, Metrics, Point
 
 
 def evaluate_arrays(
     images: Any,
     labels: Int[np.ndarray, " n"] | None,
-    reference: Reference,
-    extractor: FeatureExtractor,
+    judge: Judge,
     class_counts: Int[np.ndarray, " k"] | None = None,
-    setting: Setting | None = None,
-    judge: Judge | None = None,
+    w: float | None = None,
     progress: bool = False,
     cache: Path | None = None,
 ) -> Point:
@@ -46,35 +29,29 @@ def evaluate_arrays(
 
     Args:
         images: uint8 (N, C, H, W), or float32 in [0, 1]; an array or a lazy reader.
-        labels: the class that each image was asked to show, or None; then there are overall figures only.
-        reference: the real side.
-        extractor: the network that the reference was made with.
+        labels: the class that each image was asked to show, or None; then there are overall metrics only.
+        judge: reference, feature network and options; one for several calls shares what they have in common.
         class_counts: training images of each class, for head, medium and tail; None: the reference's `train_rows`.
-        setting: guidance and time, for the record.
-        judge: one `Judge(reference, extractor, options)` for several calls shares what they have in common.
+        w: guidance weight, for the record; None where unknown.
         progress: show bars.
         cache: where features are kept.
 
     Raises:
         UserError: if the samples do not suit the reference: size, colours, classes, features.
     """
+    reference, extractor = judge.reference, judge.extractor
     check_labels(images, labels, reference)
     reference.check(extractor, reference.statistics.dim, images.shape[1:])
     features = extract_cached(images, extractor, progress=progress, cache=cache)
     reference.check(extractor, features.shape[1], images.shape[1:])
-    judge = judge or Judge(reference, extractor, FigureOptions())
-    counts = _counts(class_counts, reference)
-    samples = Samples(features, labels)
-    setting = setting or Setting()
-    return {
-        "w": setting.w,
-        "guidance_scale": None if setting.w is None else 1 + setting.w,
-        "num_images": len(features),
-        "seconds": setting.seconds,
-        "figures": judge.figures(samples),
-        "groups": _groups(judge, samples, counts),
-        "classes": _classes(judge, samples, counts),
-    }
+    counts, samples = _counts(class_counts, reference), SampleFeatures(features, labels)
+    return Point(
+        w=w,
+        num_images=len(features),
+        metrics=judge.metrics(samples),
+        groups=_groups(judge, samples, counts),
+        classes=_classes(judge, samples, counts),
+    )
 
 
 def check_labels(images: Any, labels: np.ndarray | None, reference: Reference) -> None:
@@ -110,25 +87,21 @@ def _counts(given: np.ndarray | None, reference: Reference) -> np.ndarray | None
     return given
 
 
-def _groups(judge: Judge, samples: Samples, counts: np.ndarray | None) -> dict[str, Any]:
+def _groups(judge: Judge, samples: SampleFeatures, counts: np.ndarray | None) -> dict[str, Group]:
     if counts is None or samples.labels is None or len(set(counts.tolist())) < 2 or judge.reference.labels is None:
         return {}
-    figures: dict[frozenset[int], dict[str, Any]] = {}
+    metrics: dict[frozenset[int], Metrics] = {}
     groups = group_classes(counts)
     for ids in groups.values():  # "few" is often the same as "tail"
-        figures[frozenset(ids)] = figures.get(frozenset(ids)) or judge.figures(samples, ids)
-    return {name: {"classes": list(ids), "figures": figures[frozenset(ids)]} for name, ids in groups.items()}
+        metrics[frozenset(ids)] = metrics.get(frozenset(ids)) or judge.metrics(samples, ids)
+    return {name: Group(ids, metrics[frozenset(ids)]) for name, ids in groups.items()}
 
 
-def _classes(judge: Judge, samples: Samples, counts: np.ndarray | None) -> list[dict[str, Any]]:
+def _classes(judge: Judge, samples: SampleFeatures, counts: np.ndarray | None) -> tuple[ClassPoint, ...]:
     if samples.labels is None or judge.reference.labels is None:
-        return []
-    return [
-        {
-            "class": index,
-            "name": name,
-            "train_count": None if counts is None else int(counts[index]),
-            "figures": judge.figures(samples, (index,)),
-        }
-        for index, name in enumerate(judge.reference.class_names)
-    ]
+        return ()
+    train = [None] * judge.reference.num_classes if counts is None else counts.tolist()
+    return tuple(
+        ClassPoint(label, name, train[label], judge.metrics(samples, (label,)))
+        for label, name in enumerate(judge.reference.class_names)
+    )

@@ -25,7 +25,7 @@ from t2h.metrics.fid import FeatureStatistics, feature_statistics
 
 @dataclass(frozen=True)
 class Features:
-    """Which network looked at the images: what makes figures comparable. See `t2h.features.FeatureExtractor`."""
+    """Which network looked at the images: what makes metrics comparable. See `t2h.features.FeatureExtractor`."""
 
     name: str
     sha256: str

@@ -1,7 +1,6 @@
-"""The figures: pure functions on arrays of features, labels and logits. They import nothing of ours but the error."""
+"""The metrics: pure functions on arrays of features, labels and logits. They import nothing of ours but the error."""
 
 from t2h.metrics.accuracy import Accuracy, accuracy
-from t2h.metrics.bootstrap import Interval, PairedDifference, Spread, bootstrap, mean_std, paired_bootstrap
 from t2h.metrics.diversity import mean_pairwise_distance
 from t2h.metrics.fid import (
     FeatureStatistics,
@@ -24,14 +23,10 @@ __all__ = [
     "Accuracy",
     "FeatureStatistics",
     "InceptionScore",
-    "Interval",
     "Memorisation",
     "Neighbours",
-    "PairedDifference",
-    "Spread",
     "StatisticsAccumulator",
     "accuracy",
-    "bootstrap",
     "f_beta",
     "feature_statistics",
     "fid_bootstrap",
@@ -43,12 +38,10 @@ __all__ = [
     "kth_neighbour_distance",
     "manifold_metrics",
     "mean_pairwise_distance",
-    "mean_std",
     "memorisation",
     "memorisation_threshold",
     "nearest",
     "neighbour_distances",
-    "paired_bootstrap",
     "prd_curve",
     "precision_recall_distributions",
     "unbiased_mmd2",

@@ -1,4 +1,4 @@
-"""What every figure asks of its input. The text of an error here is the reason given for an absent figure."""
+"""What every metric asks of its input. The text of an error here is the reason given for an absent metric."""
 
 from __future__ import annotations
 

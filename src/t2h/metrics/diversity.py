@@ -1,7 +1,7 @@
 """Diversity within a set: the mean distance of its images to each other.
 
 Ours, in place of intra-class LPIPS: the same idea with the features that are there anyway. It means something only
-beside the figure of the real images of the same class: much less says that the class has collapsed.
+beside that of the real images of the same class: much less says that the class has collapsed.
 """
 
 from __future__ import annotations

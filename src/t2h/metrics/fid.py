@@ -20,7 +20,6 @@ from scipy import linalg
 
 from t2h.errors import UserError
 from t2h.metrics._checks import Features, pair, rows
-from t2h.metrics.bootstrap import Interval
 
 # Up to this size singular values are quick. Above it they are taken from the eigenvalues of M Mᵀ: a third of the time,
 # and equal to 1e-13 on the statistics of CIFAR-10; only singular values below 1e-8 of the largest lose digits.
@@ -151,7 +150,7 @@ def fid_from_features(a: Features, b: Features) -> float:
     """FID from the features themselves, (n, D) and (m, D).
 
     A set with fewer images than dimensions is used as it is, without its covariance: quick, and exact although that
-    covariance is singular. FID is biased upwards for few images, so compare only figures of equal n.
+    covariance is singular. FID is biased upwards for few images, so compare only FIDs of equal n.
 
     Raises:
         UserError: if a set has fewer than two images, a feature is not finite, or the dimensions differ.
@@ -161,8 +160,10 @@ def fid_from_features(a: Features, b: Features) -> float:
     return _distance(mean_x, mean_y, trace_x, trace_y, root_x, root_y)
 
 
-def fid_bootstrap(real: Features, fake: Features, resamples: int = 200, level: float = 0.95, seed: int = 0) -> Interval:
-    """An interval for FID: how far it would move had the same model been sampled with another seed.
+def fid_bootstrap(
+    real: Features, fake: Features, resamples: int = 200, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """(low, high) of an interval for FID: how far it would move had the same model been sampled with another seed.
 
     The generated images are resampled with replacement; the reference is fixed by the protocol and stays. Resampling
     repeats images, which alone raises FID, so the percentiles are shifted until their median is the FID itself. Each
@@ -172,7 +173,10 @@ def fid_bootstrap(real: Features, fake: Features, resamples: int = 200, level: f
         UserError: as `fid_from_features`, or if `resamples` or `level` is out of range.
     """
     x, y = pair(real, fake, needed=2)
-    Interval.check(resamples, level)
+    if resamples < 1:
+        raise UserError(f"resamples is {resamples}; it must be at least 1.")
+    if not 0 < level < 1:
+        raise UserError(f"level is {level}; it must lie between 0 and 1, for instance 0.95.")
     mean, trace, root = _moments(x)
     value = fid_from_features(x, y)
     rng = np.random.default_rng(seed)
@@ -181,7 +185,7 @@ def fid_bootstrap(real: Features, fake: Features, resamples: int = 200, level: f
         mean_y, trace_y, root_y = _moments(y[rng.integers(len(y), size=len(y))])
         draws[i] = _distance(mean, mean_y, trace, trace_y, root, root_y)
     low, middle, high = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2])
-    return Interval(max(0.0, float(value + low - middle)), float(value + high - middle))
+    return max(0.0, float(value + low - middle)), float(value + high - middle)
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:

@@ -32,7 +32,7 @@ def manifold_metrics(
     * density: real balls that a generated image lies in, on average, divided by k; it may exceed 1;
     * coverage: share of real images with a generated image inside their ball.
 
-    The distances are computed once for all four figures and all k. ``real_distances`` are those of
+    The distances are computed once for all four metrics and all k. ``real_distances`` are those of
     `neighbour_distances(real, max(ks))`, for callers that hold several generated sets against one real set.
 
     Raises:
@@ -55,13 +55,13 @@ def manifold_metrics(
     )
     for start, low in balls.estimates.blocks():
         balls.look(start, low)
-    figures = {}
+    found = {}
     for c, k in enumerate(ks):
-        figures[f"precision_k{k}"] = float(balls.precise[:, c].mean())
-        figures[f"recall_k{k}"] = float(balls.recalled[:, c].mean())
-        figures[f"density_k{k}"] = float(balls.inside[c] / (k * len(y)))
-        figures[f"coverage_k{k}"] = float(balls.covered[:, c].mean())
-    return figures
+        found[f"precision_k{k}"] = float(balls.precise[:, c].mean())
+        found[f"recall_k{k}"] = float(balls.recalled[:, c].mean())
+        found[f"density_k{k}"] = float(balls.inside[c] / (k * len(y)))
+        found[f"coverage_k{k}"] = float(balls.covered[:, c].mean())
+    return found
 
 
 class _Balls:

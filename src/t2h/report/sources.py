@@ -195,9 +195,9 @@ def _read_result(path: Path) -> Result:
     content = _json(path)
     if not isinstance(content, dict) or content.get("format") != "t2h-result":
         raise UserError(f'{path} is not a result of `t2h evaluate` (its "format" is not "t2h-result").')
-    if content.get("version") != 1:
+    if content.get("version") not in (1, 2):
         raise UserError(
-            f"{path} has version {content.get('version')!r} of the result format; this t2h reads version 1."
+            f"{path} has version {content.get('version')!r} of the result format; this t2h reads versions 1 and 2."
         )
     try:
         points = tuple(sorted(map(Point.read, content.get("points") or []), key=_w_first))
@@ -235,4 +235,4 @@ def _json(path: Path) -> Any:
 
 
 def _figures(entry: Any) -> dict[str, Figure]:
-    return {str(key): Figure.read(value) for key, value in (entry.get("figures") or {}).items()}
+    return {str(key): Figure.read(value) for key, value in (entry.get("metrics") or entry.get("figures") or {}).items()}

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from t2h.errors import UserError, unknown_name
+from t2h.results.comparable import differing_factors, unknown_factors
+from t2h.results.metrics import main_keys, metric_of
+from t2h.results.point import Point
 from t2h.results.result import Result
-
-FIGURES = ("fid", "kid", "precision_k5", "recall_k5", "coverage_k5", "accuracy", "memorisation")
-DECIMALS = {"fid": 2, "is": 2, "kid": 4}
-# Where two results may differ and still be comparable: names that a hash beside them covers, and seeds of sampling.
-_NO_FACTORS = ("reference.name", "reference.split", "reference.num_images", "reference.class_counts", "sampler.seed")
+from t2h.results.table import Cell, Column, Table, table
 
 
 @dataclass(frozen=True)
-class Column:
-    """One figure, overall or of one group."""
+class Measure:
+    """One metric, overall or of one group."""
 
-    figure: str
+    key: str
     group: str | None = None
 
     @property
     def title(self) -> str:
-        """As the table's head shows it."""
-        return self.figure if self.group is None else f"{self.figure} {self.group}"
+        """As the table's head shows it: "fid tail"."""
+        return self.key if self.group is None else f"{self.key} {self.group}"
 
-    def value(self, point: dict[str, Any]) -> float | None:
+    def value(self, point: Point | None) -> float | None:
         """The number, or None where it is absent."""
-        part = point if self.group is None else point["groups"].get(self.group, {"figures": {}})
-        return part["figures"].get(self.figure, {}).get("value")
+        return None if point is None else point.get(self.key, self.group).value
 
 
 @dataclass(frozen=True)
@@ -41,37 +37,56 @@ class Row:
 
     name: str
     choice: str
-    w: float | None
-    num_images: int
+    point: Point
     values: tuple[float | None, ...]
     differences: tuple[float | None, ...]
-    marked: bool
+    comparable: bool
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows and columns, and the remarks below them."""
+class Comparison:
+    """Rows of results under measures, and remarks."""
 
-    columns: tuple[Column, ...]
+    measures: tuple[Measure, ...]
     rows: tuple[Row, ...]
     remarks: tuple[str, ...]
+
+    def table(self) -> Table:
+        """Values with their differences in brackets; in CSV, differences have columns of their own."""
+        head: list[str | Column] = ["name", Column("w", ("point", "w")), Column("images", ("num_images", "comparable"))]
+        head += [Column(m.title, (m.title, f"{m.title} difference")) for m in self.measures]
+        return table(head, [self._cells(row) for row in self.rows], remarks=self.remarks)
+
+    def _cells(self, row: Row) -> list[Cell]:
+        w, n = row.point.w, row.point.num_images
+        shown = "" if w is None else f"{w:g}{' (best)' if row.choice == 'best' else ''}"
+        cells = [
+            Cell(row.name if row.comparable else f"{row.name}*", (row.name,)),
+            Cell(shown, (row.choice, w)),
+            Cell("" if n is None else f"{n:,}", (n, row.comparable)),
+        ]
+        for measure, value, difference in zip(self.measures, row.values, row.differences, strict=True):
+            metric = metric_of(measure.key)
+            minus = "" if difference is None else f" ({metric.number(difference, signed=True)})"
+            cells.append(Cell(metric.number(value) + minus, (value, difference)))
+        return cells
 
 
 def compare(
     results: Sequence[Result],
     ws: Sequence[str] = ("1.5", "best"),
-    figures: Sequence[str] = FIGURES,
+    metrics: Sequence[str] = (),
     groups: Sequence[str] = ("head", "medium", "tail"),
     baseline: str | None = None,
     anyway: bool = False,
-) -> Table:
-    """A table of results.
+) -> Comparison:
+    """Results side by side.
 
     Args:
-        results: contents of result files.
+        results: read from result files.
         ws: which points of each: a guidance weight, or "best", the point with the lowest overall FID.
-        figures: the columns; absent ones are left out. The first is also given by group.
-        groups: of the first figure.
+        metrics: the columns, by default the main ones; absent ones are left out. The first is also given by group.
+        groups: of the first metric.
         baseline: the name of the result that differences refer to; None takes the first.
         anyway: show results of different protocols together, marked.
 
@@ -80,69 +95,45 @@ def compare(
     """
     if not results:
         raise UserError("there is no result to compare; give one result file or more.")
-    names = [result["name"] for result in results]
+    names = [result.name for result in results]
     if baseline is not None and baseline not in names:
         raise unknown_name("baseline", baseline, names)
     base = results[0 if baseline is None else names.index(baseline)]
-    differing = [differing_factors(base, result) for result in results]
-    _refuse(results, base, differing, anyway)
-    wanted = [Column(figures[0]), *(Column(figures[0], group) for group in groups)] + [Column(f) for f in figures[1:]]
-    chosen = [(choice, result, i) for choice in ws for i, result in enumerate(results)]
-    points = [(choice, i, pick(result, choice)) for choice, result, i in chosen]
-    found = [point for _, _, point in points if point is not None]
-    columns = tuple(column for column in wanted if any(column.value(point) is not None for point in found))
+    differences = [differing_factors(base, result) for result in results]
+    if not anyway:
+        _refuse(results, base, differences)
+    chosen = [(choice, i, point_at(result, choice)) for choice in ws for i, result in enumerate(results)]
+    measures = _measures([point for _, _, point in chosen if point is not None], metrics, groups)
     rows, seen = [], set()
-    for choice, i, point in points:
-        if point is None or (i, point["w"]) in seen:
+    for choice, i, point in chosen:
+        if point is None or (i, point.w) in seen:
             continue
-        seen.add((i, point["w"]))
-        against = pick(base, choice)
-        values = tuple(column.value(point) for column in columns)
-        reference = [None if against is None else column.value(against) for column in columns]
-        differences = tuple(
-            _minus(a, b) if results[i] is not base else None for a, b in zip(values, reference, strict=True)
-        )
-        rows.append(Row(names[i], choice, point["w"], point["num_images"], values, differences, bool(differing[i])))
+        seen.add((i, point.w))
+        against = None if results[i] is base else point_at(base, choice)
+        values = tuple(measure.value(point) for measure in measures)
+        minus = tuple(_minus(v, measure.value(against)) for v, measure in zip(values, measures, strict=True))
+        rows.append(Row(names[i], choice, point, values, minus, not differences[i]))
     if not rows:
         raise UserError(f"no result has a point at w = {' or '.join(ws)}; give another --w.")
-    return Table(columns, tuple(rows), tuple(_remarks(results, base, differing)))
+    return Comparison(measures, tuple(rows), tuple(_remarks(results, base, differences)))
 
 
-def pick(result: Result, choice: str) -> dict[str, Any] | None:
+def point_at(result: Result, choice: str) -> Point | None:
     """The point of a result that `choice` means: "best", or a guidance weight; a lone point of unknown w fits any."""
-    points = result["points"]
-    if len(points) == 1 and points[0]["w"] is None:
-        return points[0]
+    if len(result.points) == 1 and result.points[0].w is None:
+        return result.points[0]
     if choice == "best":
-        measured = [point for point in points if Column("fid").value(point) is not None]
-        return min(measured, key=lambda point: Column("fid").value(point) or 0.0, default=None)
+        return result.best("fid")
     try:
-        w = float(choice)
+        return result.at(float(choice))
     except ValueError as error:
         raise UserError(f"--w {choice}: a number or `best` is needed.") from error
-    return next((point for point in points if point["w"] is not None and abs(point["w"] - w) < 1e-9), None)
 
 
-def differing_factors(a: Result, b: Result) -> dict[str, tuple[Any, Any]]:
-    """The factors of the protocol in which two results differ, by dotted name: (in a, in b)."""
-    left, right = dict(_factors(a)), dict(_factors(b))
-    names = [name for name in left | right if name not in _NO_FACTORS]
-    return {name: (left.get(name), right.get(name)) for name in names if left.get(name) != right.get(name)}
-
-
-def _factors(result: Result) -> Iterator[tuple[str, Any]]:
-    yield "training class counts", result["data"]["class_counts"]
-    yield "class names", result["data"]["class_names"]
-    yield "num_images", sorted({point["num_images"] for point in result["points"]})
-    yield from _flat(result["protocol"], "")
-
-
-def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else key)
-    else:
-        yield name, value
+def _measures(points: Sequence[Point], metrics: Sequence[str], groups: Sequence[str]) -> tuple[Measure, ...]:
+    keys = metrics or main_keys(key for point in points for key in point.metrics)
+    wanted = [Measure(key, group) for key in keys for group in (None, *(groups if key == keys[0] else ()))]
+    return tuple(measure for measure in wanted if any(measure.value(point) is not None for point in points))
 
 
 def _short(value: Any) -> str:
@@ -150,105 +141,28 @@ def _short(value: Any) -> str:
     return text if len(text) <= 24 else f"{text[:20]}..."
 
 
-def _refuse(results: Sequence[Result], base: Result, differing: list[dict[str, Any]], anyway: bool) -> None:
-    if anyway or not any(differing):
-        return
-    i = next(i for i, factors in enumerate(differing) if factors)
-    factors = "; ".join(f"{name}: {_short(a)} against {_short(b)}" for name, (a, b) in differing[i].items())
-    raise UserError(
-        f"{results[i]['name']!r} was not measured as {base['name']!r} ({factors}); "
-        "such figures do not compare. --anyway shows them, marked."
-    )
+def _refuse(results: Sequence[Result], base: Result, differences: Sequence[dict[str, Any]]) -> None:
+    for result, factors in zip(results, differences, strict=True):
+        if factors:
+            named = "; ".join(f"{name}: {_short(a)} against {_short(b)}" for name, (a, b) in factors.items())
+            raise UserError(
+                f"{result.name!r} was not measured as {base.name!r} ({named}); "
+                "such metrics do not compare. --anyway shows them, marked."
+            )
 
 
-def _remarks(results: Sequence[Result], base: Result, differing: list[dict[str, Any]]) -> Iterator[str]:
-    for result, factors in zip(results, differing, strict=True):
+def _remarks(results: Sequence[Result], base: Result, differences: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for result, factors in zip(results, differences, strict=True):
         if factors:
             named = "; ".join(f"{name} {_short(b)} instead of {_short(a)}" for name, (a, b) in factors.items())
-            yield f"* {result['name']} was not measured as {base['name']}, so they do not compare: {named}."
-    common = [note for note in base["notes"] if all(note in result["notes"] for result in results)]
-    yield from (f"Note: {note}." for note in common)
+            yield f"* {result.name} was not measured as {base.name}, so they do not compare: {named}"
+        if unknown := unknown_factors(base, result):
+            yield f"Known of one of {base.name} and {result.name} only, and taken to be the same: {', '.join(unknown)}"
+    common = [note for note in base.notes if all(note in result.notes for result in results)]
+    yield from (f"Note: {note}" for note in common)
     for result in results:
-        yield from (f"Note on {result['name']}: {note}." for note in result["notes"] if note not in common)
+        yield from (f"Note on {result.name}: {note}" for note in result.notes if note not in common)
 
 
 def _minus(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
-
-
-def _cells(table: Table, row: Row, minus: str = "-") -> list[str]:
-    cells = []
-    for column, value, difference in zip(table.columns, row.values, row.differences, strict=True):
-        digits = DECIMALS.get(column.figure, 3)
-        text = "" if value is None else f"{value:.{digits}f}"
-        if value is not None and difference is not None:
-            text += f" ({difference:+.{digits}f})"
-        cells.append(text.replace("-", minus))
-    return cells
-
-
-def _grid(table: Table, minus: str = "-") -> list[list[str]]:
-    head = ["name", "w", "images", *(column.title for column in table.columns)]
-    body = []
-    for row in table.rows:
-        w = "" if row.w is None else f"{row.w:g}{' (best)' if row.choice == 'best' else ''}"
-        body.append([row.name + ("*" if row.marked else ""), w, f"{row.num_images:,}", *_cells(table, row, minus)])
-    return [head, *body]
-
-
-def as_text(table: Table) -> str:
-    """For the terminal: aligned columns, then the remarks."""
-    return "\n".join([*align(_grid(table)), "", *table.remarks]).rstrip()
-
-
-def align(grid: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table whose first row is its head: the first column to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in grid
-    ]
-    return [lines[0].rstrip(), "-" * len(lines[0]), *(line.rstrip() for line in lines[1:])]
-
-
-def as_markdown(table: Table) -> str:
-    """A Markdown table, then the remarks as a list."""
-    head, *body = ([cell.replace("|", "\\|").replace("*", "\\*") for cell in row] for row in _grid(table))
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    lines = [f"| {' | '.join(row)} |" for row in (head, rule, *body)]
-    return "\n".join([*lines, "", *(f"- {remark.replace('*', chr(92) + '*')}" for remark in table.remarks)]).rstrip()
-
-
-def as_latex(table: Table) -> str:
-    """A tabular for the package booktabs; the remarks are comments."""
-
-    def escape(text: str) -> str:
-        return "".join("\\" + c if c in "&%$#_{}" else c for c in text)
-
-    head, *body = ([cell if "$" in cell else escape(cell) for cell in row] for row in _grid(table, minus="$-$"))
-    lines = [f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", "\\toprule", " & ".join(head) + r" \\", "\\midrule"]
-    lines += [" & ".join(row) + r" \\" for row in body]
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", *(f"% {remark}" for remark in table.remarks)])
-
-
-def as_csv(table: Table) -> str:
-    """Numbers in full, differences in columns of their own."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    titles = [title for column in table.columns for title in (column.title, f"{column.title} difference")]
-    writer.writerow(["name", "point", "w", "num_images", "comparable", *titles])
-    for row in table.rows:
-        pairs = [cell for pair in zip(row.values, row.differences, strict=True) for cell in pair]
-        writer.writerow([row.name, row.choice, row.w, row.num_images, not row.marked, *pairs])
-    return out.getvalue().rstrip("\n")
-
-
-FORMATS: dict[str, Callable[[Table], str]] = {
-    "text": as_text,
-    "markdown": as_markdown,
-    "latex": as_latex,
-    "csv": as_csv,
-}

@@ -1,34 +1,31 @@
-"""The result file: points, every factor of the protocol, and a note for each deviation from the default protocol."""
+"""The result: points over guidance weights with the whole protocol, and its file."""
 
 from __future__ import annotations
 
 import json
-import subprocess
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from t2h.data.groups import head_to_tail, thirds
 from t2h.errors import UserError
-from t2h.evaluation.figures import FigureOptions
-from t2h.evaluation.reference import Reference
-from t2h.features.base import FeatureExtractor
 from t2h.files import replaced
-from t2h.version import __version__
+from t2h.results.metrics import metric_of
+from t2h.results.point import Point, in_order_of_w
 
-Result = dict[str, Any]
-FULL = 50_000
-"""Images that published figures use."""
-SAMPLER = {"scheduler": "ddim", "steps": 100, "clipping": "final", "mixed_precision": "no"}
-"""The default sampler. Its seed is recorded, but no factor to agree on."""
+PAPER_W = 1.5
+"""The guidance weight at which the T2H paper reports."""
+FORMAT, VERSION = "t2h-result", 2
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where samples come from; None (or empty) where it is unknown.
+    """Where samples come from; None (or empty) where that is unknown.
 
     Args:
         name: what the row is called in tables.
@@ -64,157 +61,124 @@ def label_kind(labels: np.ndarray | None, num_classes: int) -> str:
     return "exact" if len(set(np.bincount(labels, minlength=num_classes).tolist())) == 1 else "random"
 
 
-def protocol(reference: Reference, extractor: FeatureExtractor, options: FigureOptions, source: Provenance) -> Result:
-    """Every factor that two results must share to be comparable."""
-    learning = (source.config or {}).get("learning", {})
-    return {
-        "reference": {
-            "name": reference.name,
-            "split": reference.split,
-            "num_images": reference.statistics.n,
-            "class_counts": reference.class_counts,
-            "sha256": reference.sha256,
-        },
-        "features": {
-            "name": extractor.name,
-            "sha256": extractor.sha256,
-            "resize": extractor.resize,
-            "dim": reference.statistics.dim,
-        },
-        "image_path": source.image_path,
-        "labels": source.labels,
-        "sampler": source.sampler,
-        "label_dropout": learning.get("label_dropout"),
-        "dropout_unit": learning.get("dropout_unit"),
-        "images_seen": source.images_seen,
-        "ks": list(options.ks),
-        "kid": {"subsets": options.kid_subsets, "subset_size": options.kid_subset_size, "kernel": "cubic, unbiased"},
-        "prd": {"clusters": "20 per class", "runs": options.prd_runs},
-        "is": {"splits": options.is_splits, "shuffled": True},
-        "memorisation": {"quantile": options.quantile},
-        "groups": {"thirds": "i*C//3 by training count", "shots": [100, 20]},
-        "seed": options.figure_seed,
-    }
+@dataclass(frozen=True)
+class ClassTable:
+    """The classes of the training images, in the order of their labels."""
+
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+
+    @cached_property
+    def order(self) -> list[int]:
+        """Class indices from the most frequent to the rarest; equal counts keep the order of the labels."""
+        return head_to_tail(self.counts).tolist()
+
+    def group(self, label: int) -> str:
+        """ "head", "medium" or "tail"."""
+        return next(name for name, classes in thirds(self.counts).items() if label in classes)
+
+    @classmethod
+    def from_dict(cls, entry: Any) -> ClassTable | None:
+        """From ``{"class_names": [...], "class_counts": [...]}``; None where one is missing or they do not fit."""
+        entry = entry if isinstance(entry, dict) else {}
+        names, counts = entry.get("class_names") or (), entry.get("class_counts") or ()
+        if not names or len(names) != len(counts):
+            return None
+        return cls(tuple(map(str, names)), tuple(map(int, counts)))
 
 
-def deviations(
-    reference: Reference, extractor: FeatureExtractor, source: Provenance, num_images: int, ws: Sequence[float | None]
-) -> list[str]:
-    """One note for each way in which the result leaves the default protocol; published figures keep to all of it."""
-    notes = []
-    if num_images < FULL:
-        notes.append(f"{num_images:,} images instead of {FULL:,}: not comparable with published figures")
-    if reference.seen_by is None:
-        notes.append(
-            f"the reference {reference.name} is a file of statistics: which network and resize made it is not known"
-        )
-    elif reference.split != "train":
-        notes.append(f"the reference is {reference.name}, split {reference.split}, not the balanced training set")
-    counts = reference.class_counts
-    if counts and min(counts) * 1.25 < max(counts):
-        notes.append(f"the reference is not balanced: {min(counts):,} to {max(counts):,} images in a class")
-    if not extractor.name.startswith("inception-"):
-        notes.append(f"features of {extractor.name}, not of the FID Inception: compare only with the same features")
-    elif extractor.resize != "bilinear-half-pixel":
-        notes.append(f"images resized by {extractor.resize}, not bilinear-half-pixel")
-    if source.image_path != "8-bit":
-        notes.append("images judged as float, not as the 8-bit images that a user would store")
-    if source.labels == "random":
-        notes.append("labels drawn at random, or classes of unequal size: not an exact number per class")
-    if source.labels == "none":
-        notes.append("the samples have no labels: no figures per class")
-    notes += _sampler_notes(source.sampler)
-    if (source.config or {}).get("learning", {}).get("dropout_unit") == "batch":
-        notes.append("labels were dropped for whole batches in training, not per sample")
-    if source.class_counts is None and reference.train_counts is None:
-        notes.append("the training counts are not known: no head, medium and tail")
-    elif source.class_counts is not None and reference.train_counts not in (None, list(source.class_counts)):
-        notes.append(
-            "the run was trained on other class counts than the reference's training rows: memorisation misleads"
-        )
-    if ws and ws != [None] and 1.5 not in ws:
-        notes.append("w = 1.5, the value of the paper, is not among the points")
-    return notes + list(source.notes)
-
-
-def _sampler_notes(sampler: dict[str, Any] | None) -> list[str]:
-    if sampler is None:
-        return ["the sampler is not known"]
-    different = [
-        f"{key.replace('_', ' ')} {sampler.get(key)}"
-        for key, default in SAMPLER.items()
-        if sampler.get(key) not in (None, default)
-    ]
-    return [f"sampler: {', '.join(different)}, not DDIM with 100 steps"] if different else []
-
-
-def make_result(
-    source: Provenance,
-    reference: Reference,
-    extractor: FeatureExtractor,
-    points: Sequence[dict[str, Any]],
-    options: FigureOptions | None = None,
-    images: dict[str, Any] | None = None,
-) -> Result:
-    """The content of a result file.
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One model or set of samples, evaluated at one or more guidance weights.
 
     Args:
-        source: where the samples come from.
-        reference: the real side.
-        extractor: the feature network.
-        points: of `evaluate_arrays`, one per guidance weight.
-        options: those of the `Judge`.
-        images: samples of the rarest classes beside their nearest training images, for the page.
+        name: what it is called in tables.
+        points: in the order of w; one of unknown w last.
+        data: {"name", "class_names", "class_counts"} of the training data.
+        run: {"method", "images_seen", "weights_sha256", "config", "seed"} of the network.
+        protocol: every factor that comparable results share.
+        notes: deviations from the default protocol.
+        images: by w, samples of the rarest classes beside their nearest training images.
+        created, package: when, and by which version.
+        path: the file that it was read from.
     """
-    counts = source.class_counts if source.class_counts is not None else reference.train_counts
-    ws = [point["w"] for point in points]
-    fewest = min((point["num_images"] for point in points), default=0)
-    return {
-        "format": "t2h-result",
-        "version": 1,
-        "name": source.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "package": {"version": __version__, "commit": _commit()},
-        "run": {
-            "method": source.method,
-            "images_seen": source.images_seen,
-            "weights_sha256": source.weights_sha256,
-            "config": source.config,
-            "seed": source.seed,
-        },
-        "data": {
-            "name": reference.name,
-            "class_names": list(reference.class_names),
-            "class_counts": None if counts is None else [int(n) for n in counts],
-        },
-        "protocol": protocol(reference, extractor, options or FigureOptions(), source),
-        "notes": deviations(reference, extractor, source, fewest, ws),
-        "points": sorted(points, key=lambda point: -1.0 if point["w"] is None else point["w"]),
-        "images": images or {},
-    }
 
+    name: str
+    points: tuple[Point, ...] = ()
+    data: dict[str, Any] = field(default_factory=dict)
+    run: dict[str, Any] = field(default_factory=dict)
+    protocol: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    images: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    created: str = ""
+    package: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
 
-def _commit() -> str | None:
-    """The commit of the source tree that runs, with "+" where it was changed; None for an installed package."""
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
-    try:
-        tracked = subprocess.run(["git", "-C", str(here), "ls-files", "--error-unmatch", __file__], capture_output=True)
-        if tracked.returncode:
-            return None
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    @cached_property
+    def table(self) -> ClassTable | None:
+        """The classes and their training images, where both are known."""
+        return ClassTable.from_dict(self.data)
+
+    @property
+    def method(self) -> str:
+        """The training objective, or ""."""
+        return str(self.run.get("method") or "")
+
+    def at(self, w: float) -> Point | None:
+        """The point of exactly this w."""
+        return next((point for point in self.points if point.w is not None and abs(point.w - w) < 1e-9), None)
+
+    def nearest(self, w: float = PAPER_W) -> Point | None:
+        """The point whose w is nearest; one of unknown w comes last."""
+        return min(self.points, key=lambda point: math.inf if point.w is None else abs(point.w - w), default=None)
+
+    def best(self, key: str = "fid") -> Point | None:
+        """The point with the best value of this metric, the first of equals; None for a metric that ranks nothing."""
+        metric, best = metric_of(key), None
+        for point in self.points:
+            value = point.get(key).value
+            if metric.direction and value is not None:
+                held = None if best is None else best.get(key).value
+                best = point if held is None or metric.is_better(value, held) else best
+        return best
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of a result file."""
+        fields = {key: getattr(self, key) for key in ("name", "created", "package", "run", "data", "protocol")}
+        points = [point.to_dict() for point in self.points]
+        written = {"format": FORMAT, "version": VERSION, **fields, "notes": list(self.notes)}
+        return written | {"points": points, "images": self.images}
+
+    @classmethod
+    def from_dict(cls, content: Any, path: Path | None = None) -> Result:
+        """From the content of a result file of version 1 or 2."""
+        protocol = dict(content.get("protocol") or {})
+        if sampler := protocol.get("sampler"):  # what older versions did not write down
+            protocol["sampler"] = {"mixed_precision": "no", "eta": 0.0} | sampler
+        points = map(Point.from_dict, content.get("points") or ())
+        return cls(
+            name=str(content.get("name") or (path.stem if path else "")),
+            points=in_order_of_w(points),
+            data=dict(content.get("data") or {}),
+            run=dict(content.get("run") or {}),
+            protocol=protocol,
+            notes=tuple(map(str, content.get("notes") or ())),
+            images=dict(content.get("images") or {}),
+            created=str(content.get("created") or ""),
+            package=dict(content.get("package") or {}),
+            path=path,
+        )
 
 
 def write_result(result: Result, path: Path) -> None:
     """Write a result file, whole or not at all."""
+    text = json.dumps(result.to_dict(), indent=1, allow_nan=False, ensure_ascii=False)
     with replaced(path) as temporary:
-        temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_result(path: Path) -> Result:
-    """A result file.
+    """A result file of version 1 or 2.
 
     Raises:
         UserError: if it is missing, damaged, or no result of ours.
@@ -222,14 +186,16 @@ def read_result(path: Path) -> Result:
     if not path.is_file():
         raise UserError(f"there is no result file {path}; make one with `t2h evaluate`.")
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no result file, or a damaged one ({error}).") from error
-    if not isinstance(result, dict) or result.get("format") != "t2h-result":
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is no result file, or a damaged one ({error}); evaluate again.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path} is no result file of `t2h evaluate`.")
-    if result.get("version") != 1:
-        raise UserError(f"{path} has version {result.get('version')}; this t2h reads version 1. Update t2h.")
-    if sampler := result["protocol"].get("sampler"):
-        sampler.setdefault("mixed_precision", "no")  # all that there was, before it was written down
-        sampler.setdefault("eta", 0.0)
-    return result
+    if content.get("version") not in (1, VERSION):
+        raise UserError(f"{path} has version {content.get('version')}; this t2h reads 1 and {VERSION}. Update t2h.")
+    try:
+        return Result.from_dict(content, path)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}: {' '.join(str(error).split())}); evaluate again."
+        ) from error

@@ -1,0 +1,153 @@
+"""The values at one guidance weight: overall, of groups of classes, and of each class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Value:
+    """A measured number, or the reason why there is none.
+
+    Args:
+        value: finite, or None.
+        reason: why it is None.
+        n: samples that it was taken from.
+        n_reference: real images.
+        interval: 95 %, over the samples.
+        std: over subsets or splits.
+    """
+
+    value: float | None
+    reason: str = ""
+    n: int | None = None
+    n_reference: int | None = None
+    interval: tuple[float, float] | None = None
+    std: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in a result file: an absent value has its reason alone."""
+        if self.value is None:
+            return {"value": None, "reason": self.reason}
+        return {key: value for key, value in asdict(self).items() if key != "reason"}
+
+    @classmethod
+    def from_dict(cls, entry: Any) -> Value:
+        """From a result file; what is not a finite number counts as absent."""
+        value = _finite(entry.get("value"))
+        if value is None:
+            return cls(None, str(entry.get("reason") or "not measured"))
+        ends = [_finite(end) for end in entry.get("interval") or ()]
+        interval = (ends[0], ends[1]) if len(ends) == 2 and None not in ends else None
+        return cls(value, "", entry.get("n"), entry.get("n_reference"), interval, _finite(entry.get("std")))  # type: ignore[arg-type]
+
+
+Metrics = dict[str, Value]
+"""Values by the key of their metric, such as "fid" or "precision_k5"."""
+NOTHING = Value(None, "not measured")
+
+
+@dataclass(frozen=True)
+class Group:
+    """The metrics of some classes together."""
+
+    classes: tuple[int, ...]
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class ClassPoint:
+    """The metrics of one class, with its training images; None where their number is not known."""
+
+    label: int
+    name: str
+    train_count: int | None
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class Point:
+    """The metrics at one guidance weight.
+
+    Args:
+        w: guidance weight, or None where unknown.
+        num_images: samples.
+        seconds: that drawing them took, or None.
+        metrics: of the whole set.
+        groups: of groups of classes, by their names: head, medium, tail, ...
+        classes: of each class.
+        samples_sha256: of stored samples, by which an evaluation that goes on knows them.
+    """
+
+    w: float | None
+    num_images: int | None = None
+    seconds: float | None = None
+    metrics: Metrics = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
+    classes: tuple[ClassPoint, ...] = ()
+    samples_sha256: str | None = None
+
+    def get(self, key: str, group: str | None = None) -> Value:
+        """The value of a metric, overall or of a group; absent, with a reason, where it was not measured."""
+        if group is None:
+            return self.metrics.get(key, NOTHING)
+        return self.groups[group].metrics.get(key, NOTHING) if group in self.groups else NOTHING
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in a result file."""
+        return {
+            "w": self.w,
+            "num_images": self.num_images,
+            "seconds": self.seconds,
+            "metrics": _written(self.metrics),
+            "groups": {
+                name: {"classes": list(group.classes), "metrics": _written(group.metrics)}
+                for name, group in self.groups.items()
+            },
+            "classes": [
+                {"class": c.label, "name": c.name, "train_count": c.train_count, "metrics": _written(c.metrics)}
+                for c in self.classes
+            ],
+            "samples_sha256": self.samples_sha256,
+        }
+
+    @classmethod
+    def from_dict(cls, entry: Any) -> Point:
+        """From a result file of version 1 or 2."""
+        groups = entry.get("groups") or {}
+        return cls(
+            w=None if entry.get("w") is None else float(entry["w"]),
+            num_images=entry.get("num_images"),
+            seconds=entry.get("seconds"),
+            metrics=_read(entry),
+            groups={str(name): Group(tuple(part.get("classes") or ()), _read(part)) for name, part in groups.items()},
+            classes=tuple(
+                ClassPoint(int(row["class"]), str(row.get("name", row["class"])), row.get("train_count"), _read(row))
+                for row in entry.get("classes") or ()
+            ),
+            samples_sha256=entry.get("samples_sha256"),
+        )
+
+
+def in_order_of_w(points: Iterable[Point]) -> tuple[Point, ...]:
+    """Points from the smallest w to the largest; one of unknown w last."""
+    return tuple(sorted(points, key=lambda point: math.inf if point.w is None else point.w))
+
+
+def _finite(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _written(metrics: Metrics) -> dict[str, Any]:
+    return {key: value.to_dict() for key, value in metrics.items()}
+
+
+def _read(entry: Any) -> Metrics:
+    """The metrics of a point, a group or a class; version 1 calls them figures."""
+    values = entry.get("metrics", entry.get("figures")) or {}
+    return {str(key): Value.from_dict(value) for key, value in values.items()}

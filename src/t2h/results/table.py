@@ -1,0 +1,147 @@
+"""One table, and its writers: text, Markdown, LaTeX, CSV and HTML."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a reader sees, and the values in full that a CSV file has in its place."""
+
+    text: str
+    values: tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column, and the names of its values in a CSV file."""
+
+    title: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells under a head, with remarks below. The first column names the row; the others are set to the right."""
+
+    head: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    title: str = ""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """The head and the rows, as a reader sees them."""
+        return [[column.title for column in self.head], *([cell.text for cell in row] for row in self.rows)]
+
+
+def table(
+    head: Sequence[str | Column], rows: Sequence[Sequence[object]], title: str = "", remarks: Sequence[str] = ()
+) -> Table:
+    """A table of cells and plain values; None is an empty cell."""
+    columns = tuple(c if isinstance(c, Column) else Column(c, (c,)) for c in head)
+    return Table(columns, tuple(tuple(map(_cell, row)) for row in rows), title, tuple(remarks))
+
+
+def _cell(value: object) -> Cell:
+    if isinstance(value, Cell):
+        return value
+    text = "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+    return Cell(text, (value,))
+
+
+def align(grid: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose first row is its head: the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in grid
+    ]
+    return [lines[0].rstrip(), "-" * len(lines[0]), *(line.rstrip() for line in lines[1:])]
+
+
+def as_text(table: Table) -> str:
+    """For the terminal: title, aligned columns, remarks."""
+    remarks = [_sentence(remark) for remark in table.remarks]
+    return "\n".join([*_heading(table.title), *align(table.texts), *([""] * bool(remarks)), *remarks])
+
+
+def as_markdown(table: Table) -> str:
+    """A heading, a table, and the remarks as a list."""
+
+    def plain(text: str) -> str:
+        return re.sub(r"([|*])", r"\\\1", text)
+
+    head, *body = ([plain(cell) for cell in row] for row in table.texts)
+    lines = [f"| {' | '.join(row)} |" for row in (head, ["---", *["---:"] * (len(head) - 1)], *body)]
+    remarks = [f"- {plain(_sentence(remark))}" for remark in table.remarks]
+    return "\n".join([*_heading(table.title, "### "), *lines, *([""] * bool(remarks)), *remarks])
+
+
+_LATEX = {"±": r"$\pm$", "τ": r"$\tau$", "\\": r"\textbackslash{}"} | {c: f"\\{c}" for c in "&%$#_{}"}
+
+
+def as_latex(table: Table) -> str:
+    """A tabular for the package booktabs; title and remarks are comments."""
+
+    def plain(text: str) -> str:
+        text = "".join(_LATEX.get(c, c) for c in text)
+        text = re.sub(r"(?<![\w-])-(?=\d)", "$-$", text)
+        return f"{{{text}}}" if text.startswith("[") else text  # else \\ takes it for its option
+
+    head, *body = (" & ".join(map(plain, row)) + r" \\" for row in table.texts)
+    begin = f"\\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}"
+    lines = [begin, "\\toprule", head, "\\midrule", *body, "\\bottomrule", "\\end{tabular}"]
+    title = [f"% {table.title}"] if table.title else []
+    return "\n".join([*title, *lines, *(f"% {_sentence(remark)}" for remark in table.remarks)])
+
+
+def as_csv(table: Table) -> str:
+    """All values in full, without title and remarks."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([name for column in table.head for name in column.names])
+    writer.writerows([value for cell in row for value in cell.values] for row in table.rows)
+    return out.getvalue().rstrip("\n")
+
+
+def as_html(table: Table) -> str:
+    """A heading, a table and a list of the remarks, for a page of ours; every text is escaped."""
+
+    def cells(row: Sequence[str], first: str, other: str) -> str:
+        name, *rest = map(escape, row)
+        return f"<tr>{first.format(name)}{''.join(map(other.format, rest))}</tr>"
+
+    head, *body = table.texts
+    top = cells(head, '<th scope="col">{}</th>', '<th scope="col" class="num">{}</th>')
+    rows = "".join(cells(row, '<th scope="row">{}</th>', '<td class="num">{}</td>') for row in body)
+    title = f"<h3>{escape(table.title)}</h3>" if table.title else ""
+    remarks = "".join(f"<li><small>{escape(_sentence(remark))}</small></li>" for remark in table.remarks)
+    notes = f'<ul class="notes">{remarks}</ul>' if remarks else ""
+    return f'{title}<div class="scroll"><table><thead>{top}</thead><tbody>{rows}</tbody></table></div>{notes}'
+
+
+def _heading(title: str, before: str = "") -> list[str]:
+    return [before + title, ""] if title else []
+
+
+def _sentence(remark: str) -> str:
+    return remark if remark.endswith((".", "?", "!")) else f"{remark}."
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "text": as_text,
+    "markdown": as_markdown,
+    "latex": as_latex,
+    "csv": as_csv,
+    "html": as_html,
+}
