@@ -9,11 +9,9 @@ from jaxtyping import install_import_hook
 
 install_import_hook("t2h", "beartype.beartype")
 
-import matplotlib  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-matplotlib.use("Agg")
 torch.set_num_threads(1)
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -27,14 +27,14 @@ def long_tail(classes: int, most: int = 500, fewest: int = 5) -> tuple[int, ...]
 def make_result(
     name: str, names: tuple[str, ...] = NAMES, counts: tuple[int, ...] = COUNTS, seed: int = 0
 ) -> dict[str, Any]:
-    """A result file's content: five w, groups, classes, an absent figure, images of the rarest classes."""
+    """A result file's content: five w, groups, classes, an absent metric, images of the rarest classes."""
     rng = np.random.default_rng([seed, len(name)])
     order = sorted(range(len(names)), key=lambda c: -counts[c])
     thirds = [order[len(order) * i // 3 : len(order) * (i + 1) // 3] for i in range(3)]
     groups = dict(zip(("head", "medium", "tail"), thirds, strict=True))
     fid_at = FID.get(name, (30.0, 28.0, 26.0, 27.0, 29.0))
 
-    def figures(fid: float, accuracy: float, n: int) -> dict[str, Any]:
+    def metrics(fid: float, accuracy: float, n: int) -> dict[str, Any]:
         def entry(value: float, width: float) -> dict[str, Any]:
             return {"value": value, "n": n, "n_reference": 1797, "interval": [value * (1 - width), value * (1 + width)]}
 
@@ -56,7 +56,7 @@ def make_result(
                 "class": c,
                 "name": names[c],
                 "train_count": counts[c],
-                "figures": figures(
+                "metrics": metrics(
                     fid * (1.5 + 3 * rank[c]) * rng.uniform(0.8, 1.2), accuracy * (1 - 0.4 * rank[c]), 100
                 ),
             }
@@ -65,17 +65,16 @@ def make_result(
         by_group = {
             g: {
                 "classes": members,
-                "figures": figures(fid * (1.2 + i), accuracy * (1.05 - 0.15 * i), 100 * len(members)),
+                "metrics": metrics(fid * (1.2 + i), accuracy * (1.05 - 0.15 * i), 100 * len(members)),
             }
             for i, (g, members) in enumerate(groups.items())
         }
         points.append(
             {
                 "w": w,
-                "guidance_scale": 1 + w,
                 "num_images": 1000,
                 "seconds": 12.3,
-                "figures": figures(fid, accuracy, 1000),
+                "metrics": metrics(fid, accuracy, 1000),
                 "groups": by_group,
                 "classes": per_class,
             }
@@ -87,7 +86,7 @@ def make_result(
     ]
     return {
         "format": "t2h-result",
-        "version": 1,
+        "version": 2,
         "name": name,
         "created": "2026-01-02T03:04:05+00:00",
         "package": {"version": "0.1.0", "commit": "0123456789abcdef"},
@@ -107,7 +106,7 @@ def make_result(
             "sampler": {"scheduler": "ddim", "steps": 100, "seed": 0, "clipping": "final"},
             "ks": [3, 5],
         },
-        "notes": ["1,000 images instead of 50,000: not comparable with published figures."],
+        "notes": ["1,000 images instead of 50,000: not comparable with published metrics."],
         "points": points,
         "images": {"1.5": tail},
     }

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -16,13 +18,23 @@ from report_inputs import COUNTS, NAMES, long_tail, make_result, make_run
 from t2h import UserError
 from t2h.cli import main
 from t2h.report import write_report
-from t2h.report.axes import Line, ticks
+from t2h.report.axes import Line, axis_text, ticks
 from t2h.report.charts import line_chart
-from t2h.report.figures import kind_of, number
-from t2h.report.sources import ClassTable, read_material
-from t2h.report.summary import summarize
+from t2h.report.material import read_material
+from t2h.report.plots import counts_file
+from t2h.report.view import page_view
+from t2h.results.result import ClassTable
 
 VOID = {"br", "img", "link", "meta"}
+
+
+def view(paths: list[Path]) -> dict[str, Any]:
+    return page_view(read_material(paths))
+
+
+def bold(page: Page) -> list[str]:
+    """What the page calls the best."""
+    return re.findall(r"<td[^>]*><b>([^<]*)</b>", page.source)
 
 
 class Page(HTMLParser):
@@ -92,25 +104,32 @@ def page(runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Page:
 
 def test_page_of_two_runs_has_every_section(page: Page) -> None:
     assert page.headings == [
-        "Training images", "Figures", "Along the guidance", "Class by class", "Samples, head to tail",
+        "Training images", "Metrics", "Along the guidance", "Class by class", "Samples, head to tail",
         "The rarest classes and what they were trained on", "Where targets were transferred", "Training",
         "How it was measured", "Configuration",
     ]  # fmt: skip
-    assert "DDPM and T2H on digits" in page.text
+    assert "ddpm and t2h on digits" in page.text
 
 
 def test_page_needs_nothing_from_outside(page: Page) -> None:
     assert not re.search(r"https?://|@import|url\(|<script", page.source)
 
 
-def test_summary_says_what_the_figures_say(runs: list[Path]) -> None:
-    first, best, tail = summarize(read_material(runs)).sentences
-    assert first == (
-        "At w = 1.5 T2H has FID 16.1 against DDPM’s 38.2 (lower is better). "
-        "At w = 0, 0.5 and 1 DDPM is better: 8.50 against 134, 12.1 against 62.0, 22.4 against 27.3."
-    )
-    assert best == "Each at its own best w: DDPM 8.50 (w = 0) and T2H 16.1 (w = 1.5)."
-    assert tail.startswith("On the tail classes at w = 1.5: T2H ")
+def test_tiles_and_bold_say_what_the_metrics_say(page: Page, runs: list[Path]) -> None:
+    first, second = view(runs)["tiles"]
+    assert (first["name"], first["value"], first["what"]) == ("ddpm", "38.20", "FID ↓ at w = 1.5")
+    assert first["below"] == "best 8.50 at w = 0"
+    assert (second["name"], second["value"], second["below"]) == ("t2h", "16.10", "the best of its curve")
+    main = page.source.split('id="metrics"')[1].split("</table>")[0]
+    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in main.split("<tr")[2:]]
+    assert [row[:5] for row in rows] == [
+        [">", "ddpm", "w", "=", "1.5"], [">", "t2h", "w", "=", "1.5"],
+        ["class=\"apart\">", "ddpm", "best", "FID,", "w"], [">", "t2h", "best", "FID,", "w"],
+    ]  # fmt: skip
+    assert {"16.10", "8.50"} <= set(re.findall(r"<b>([^<]*)</b>", main)), "the best at w = 1.5, and of the best w"
+    assert not {"38.20", "134.00"} & set(bold(page)), "a rival is better"
+    every = page.source.split("Every metric at every w")[1].split("</table>")[0]
+    assert {"8.50", "12.10", "22.40", "16.10", "17.80"} <= set(re.findall(r"<b>([^<]*)</b>", every))
 
 
 def test_overlapping_intervals_settle_nothing(tmp_path: Path) -> None:
@@ -118,28 +137,27 @@ def test_overlapping_intervals_settle_nothing(tmp_path: Path) -> None:
     for name, fid in (("ddpm", 16.0), ("t2h", 16.4)):
         result = make_result(name)
         for point in result["points"]:
-            point["figures"]["fid"].update(value=fid, interval=[15.5, 17.0])
+            point["metrics"]["fid"].update(value=fid, interval=[15.5, 17.0])
+        result["points"][0]["metrics"]["fid"].update(value=2 * fid, interval=[1.99 * fid, 2.01 * fid])
         paths.append(write(tmp_path / f"{name}.json", result))
-    first, *_ = summarize(read_material(paths)).sentences
-    assert "overlap, so their order is not settled" in first
-    assert "The first stays the same at every w measured" in first
+    assert view(paths)["caveats"][0] == (
+        "At w = 0.5, 1, 1.5 and 2 the FID intervals of the best two overlap: their order is open."
+    )
 
 
 @pytest.mark.parametrize("change", ["reference", "samples", "classes"])
 def test_different_protocols_are_not_set_against_each_other(tmp_path: Path, change: str) -> None:
     other = make_result("t2h")
     if change == "reference":
-        other["protocol"]["reference"]["split"] = "train"
+        other["protocol"]["reference"] |= {"split": "train", "sha256": "ee" * 32}
     elif change == "samples":
         other["points"][3]["num_images"] = 999
     else:
         other["data"]["class_counts"][0] += 1
     paths = [write(tmp_path / "a.json", make_result("ddpm")), write(tmp_path / "b.json", other)]
-    summary = summarize(read_material(paths))
-    assert not any("against" in sentence for sentence in summary.sentences)
-    assert "not compared" in summary.caveats[0]
+    assert "not compared" in view(paths)["caveats"][0]
     page = Page(write_report(paths, tmp_path / "page.html"))
-    assert not re.search(r"<td[^>]*><b>", page.source), "nothing is called the best"
+    assert not bold(page), "nothing is called the best"
     if change == "reference":
         assert "differs" in page.text
 
@@ -148,7 +166,16 @@ def test_different_seeds_are_the_same_protocol(tmp_path: Path) -> None:
     other = make_result("t2h")
     other["protocol"]["sampler"]["seed"] = 7
     paths = [write(tmp_path / "a.json", make_result("ddpm")), write(tmp_path / "b.json", other)]
-    assert "against" in summarize(read_material(paths)).sentences[0]
+    assert not any("not compared" in caveat for caveat in view(paths)["caveats"])
+    assert bold(Page(write_report(paths, tmp_path / "page.html")))
+
+
+def test_what_one_result_does_not_know_is_no_difference(tmp_path: Path) -> None:
+    other = make_result("theirs")
+    other["protocol"]["sampler"] = other["run"]["images_seen"] = None
+    paths = [write(tmp_path / "a.json", make_result("ddpm")), write(tmp_path / "b.json", other)]
+    assert not any("not compared" in caveat for caveat in view(paths)["caveats"])
+    assert "differs" not in Page(write_report(paths, tmp_path / "page.html")).text
 
 
 def test_everything_given_by_users_is_escaped(tmp_path: Path) -> None:
@@ -160,8 +187,8 @@ def test_everything_given_by_users_is_escaped(tmp_path: Path) -> None:
     result["notes"] = [evil]
     result["protocol"][evil] = evil
     result["created"] = result["package"]["commit"] = evil
-    result["points"][3]["figures"] = {evil: {"value": 1.0}, "fid": {"value": None, "reason": evil}}
-    result["points"][3]["groups"] = {evil: {"figures": {"fid": {"value": 1.0}}}}
+    result["points"][3]["metrics"] = {evil: {"value": 1.0}, "fid": {"value": None, "reason": evil}}
+    result["points"][3]["groups"] = {evil: {"metrics": {"fid": {"value": 1.0}}}}
     result["images"]["1.5"][0]["png"] = '"><script>'
     (run / "results" / "evaluation.json").write_text(json.dumps(result))
     page = Page(write_report([run], tmp_path / "page.html", title=evil))
@@ -205,7 +232,7 @@ def test_missing_parts_are_left_out(tmp_path: Path, missing: str) -> None:
 
 @pytest.mark.parametrize(
     ("missing", "heading"),
-    [("results", "Figures"), ("samples", "Samples, head to tail"), ("metrics.jsonl", "Training")],
+    [("results", "Metrics"), ("samples", "Samples, head to tail"), ("metrics.jsonl", "Training")],
 )
 def test_no_section_without_content(tmp_path: Path, missing: str, heading: str) -> None:
     run = make_run(tmp_path / "run")
@@ -218,7 +245,7 @@ def test_training_alone(tmp_path: Path) -> None:
     for part in ("results", "samples"):
         shutil.rmtree(run / part)
     page = Page(write_report([run], tmp_path / "page.html"))
-    assert "Nothing has been judged yet" in page.text
+    assert "Nothing has been evaluated yet" in page.text
     assert page.headings[0] == "Training images"
 
 
@@ -231,7 +258,7 @@ def test_grids_of_training_stand_in_for_samples(tmp_path: Path) -> None:
     for step, size in ((900, 40), (1000, 50)):
         Image.new("RGB", (size, 30)).save(run / "grids" / f"step_{step}.png")
     page = Page(write_report([run], tmp_path / "page.html"))
-    assert "T2H, step 1000" in page.text
+    assert "t2h, step 1000" in page.text
     assert "step 900" not in page.text
 
 
@@ -239,36 +266,55 @@ def test_samples_of_an_archive(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     shutil.rmtree(run / "samples")
     (run / "samples").mkdir()
-    for w, each in ((0, 2), (1.5, 3)):
+    for w, each in ((0.0, 2), (1.5, 3)):
         labels = np.repeat(np.arange(10), each)
         images = np.zeros((10 * each, 8, 8, 1), np.uint8)
         np.savez(run / "samples" / f"w_{w}.npz", images=images, labels=labels, protocol=json.dumps({"w": w}))
     page = Page(write_report([run], tmp_path / "page.html"))
-    assert "3 samples of class 9 by T2H" in page.source
+    assert "3 samples of class 9 by t2h" in page.source
     assert "Drawn at w = 1.5." in page.text
+
+
+def test_samples_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    shutil.rmtree(run / "samples")
+    (run / "samples").mkdir()
+    (run / "samples" / "mine.npz").write_bytes(b"no archive")
+    page = Page(write_report([run], tmp_path / "page.html"))
+    assert "The samples of t2h are not shown" in page.text
+    assert "mine.npz" in page.text
+
+
+def test_without_labels_there_are_no_strips(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    shutil.rmtree(run / "samples")
+    (run / "samples").mkdir()
+    np.savez(run / "samples" / "mine.npz", images=np.zeros((4, 8, 8, 3), np.uint8))
+    assert "Samples, head to tail" not in Page(write_report([run], tmp_path / "page.html")).headings
 
 
 def test_samples_nearest_to_the_papers_guidance_are_shown(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     (run / "samples").rename(run / "at_2")
     (run / "samples").mkdir()
-    for w in (0, 2):
+    for w in (0.0, 2.0):
         shutil.copytree(run / "at_2", run / "samples" / f"w_{w}")
         (run / "samples" / f"w_{w}" / "samples.json").write_text(json.dumps({"w": w}))
     assert "Drawn at w = 2." in Page(write_report([run], tmp_path / "page.html")).text
 
 
 def test_transfer_chart_has_the_shares_of_the_log(page: Page) -> None:
-    described = re.findall(r"<desc>(same class: .*?)</desc>", page.source)
-    assert len(described) == 1
-    same, other = (re.findall(r"(\d+) %", part) for part in described[0].split("; "))
-    assert (same[0], same[-1], other[-1]) == ("0", "30", "45")
-    assert len(same) == len(other) == 20
+    described = page.source.split('id="transfer"')[1].split("<desc>")[1].split("</desc>")[0]
+    same, other = described.split("another class:")
+    shares = {int(t): float(share) for share, t in re.findall(r"(\S+) % at (\d+)", same)}
+    assert list(shares) == list(range(25, 1000, 50))
+    assert (shares[25], shares[975]) == (0.0, 30.0)
+    assert "45 % at 975" in other
 
 
 def test_names_at_the_ends_of_curves_do_not_overlap() -> None:
     lines = [Line(f"model {i}", f"c{i}", (0.0, 1.0), (1.0, 2.0 + i / 1000)) for i in range(6)]
-    chart = line_chart("Six curves", lines, "x")
+    chart = line_chart("Six curves", lines, "x").__html__()
     heights = sorted(float(y) for y in re.findall(r'y="([\d.]+)" class="name', chart))
     assert len(heights) == 6
     assert min(np.diff(heights)) >= 12.9
@@ -276,7 +322,7 @@ def test_names_at_the_ends_of_curves_do_not_overlap() -> None:
 
 def test_far_apart_values_get_a_logarithmic_axis() -> None:
     def chart(high: float) -> str:
-        return line_chart("A curve", [Line("model", "c0", (0.0, 1.0), (1.0, high))], "x")
+        return line_chart("A curve", [Line("model", "c0", (0.0, 1.0), (1.0, high))], "x").__html__()
 
     assert "Logarithmic axis" in chart(21.0)
     assert "Logarithmic axis" not in chart(19.0)
@@ -295,15 +341,15 @@ def test_ticks_are_round(low: float, high: float, wanted: list[float]) -> None:
     assert ticks(low, high, 4) == wanted
 
 
-def test_absent_figures_show_their_reason(page: Page) -> None:
+def test_absent_metrics_show_their_reason(page: Page) -> None:
     assert 'title="the feature network has no classifier layer"' in page.source
 
 
 def test_infinite_and_missing_numbers_are_absent(tmp_path: Path) -> None:
     result = make_result("t2h")
-    result["points"][3]["figures"]["fid"] = {"value": float("nan")}
-    result["points"][2]["figures"]["fid"] = {"value": float("inf"), "interval": [None, 3]}
-    del result["points"][1]["figures"]["fid"]
+    result["points"][3]["metrics"]["fid"] = {"value": float("nan")}
+    result["points"][2]["metrics"]["fid"] = {"value": float("inf"), "interval": [None, 3]}
+    del result["points"][1]["metrics"]["fid"]
     page = Page(write_report([write(tmp_path / "r.json", result)], tmp_path / "page.html"))
     assert not re.search(r"\b(nan|inf)\b", page.source)
 
@@ -315,8 +361,10 @@ def test_samples_of_unknown_guidance(tmp_path: Path) -> None:
     result["images"] = {"None": result["images"]["1.5"]}
     paths = [write(tmp_path / "r.json", result), write(tmp_path / "s.json", result | {"name": "others"})]
     page = Page(write_report(paths, tmp_path / "page.html"))
-    assert "theirs has FID 27.0 (lower is better)." in page.text
-    assert "others has FID" in page.text
+    assert [(tile["name"], tile["value"], tile["what"]) for tile in view(paths)["tiles"]] == [
+        ("theirs", "27.00", "FID ↓ at unknown w"),
+        ("others", "27.00", "FID ↓ at unknown w"),
+    ]
     assert "unknown w" in page.text
     assert "w = 0" not in page.text
 
@@ -325,17 +373,16 @@ def test_models_that_have_seen_unequally_many_images_are_not_compared(tmp_path: 
     other = make_result("t2h")
     other["run"]["images_seen"] = 640_000
     paths = [write(tmp_path / "a.json", make_result("ddpm")), write(tmp_path / "b.json", other)]
-    summary = summarize(read_material(paths))
-    assert not any("against" in sentence for sentence in summary.sentences)
-    assert summary.caveats[0].startswith("The results differ in images seen")
+    assert view(paths)["caveats"][0].startswith("The results differ in images seen")
+    assert not bold(Page(write_report(paths, tmp_path / "page.html")))
 
 
-def test_one_name_twice_is_told_apart(tmp_path: Path) -> None:
+def test_one_name_twice_gets_a_label(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / f"seed{seed}") for seed in (0, 1)]
     material = read_material(runs)
-    assert [result.name for result in material.results] == ["T2H (seed0)", "T2H (seed1)"]
-    assert [run.name for run in material.runs] == ["T2H (seed0)", "T2H (seed1)"]
-    assert not any("seed to seed" in caveat for caveat in summarize(material).caveats)
+    assert [result.name for result in material.results] == ["t2h (seed0)", "t2h (seed1)"]
+    assert [run.name for run in material.runs] == ["t2h (seed0)", "t2h (seed1)"]
+    assert not any("seed to seed" in caveat for caveat in page_view(material)["caveats"])
 
 
 def test_a_result_given_twice_counts_once(runs: list[Path]) -> None:
@@ -367,8 +414,8 @@ def test_an_unfinished_log_and_repeated_steps(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "not readable as JSON"), ("[]", "not a result"), ('{"format": "t2h-result", "version": 2}', "version 2"),
-     ('{"format": "t2h-result", "version": 1, "points": [3]}', "damaged")],
+    [("{", "damaged"), ("[]", "no result file"), ('{"format": "t2h-result", "version": 3}', "version 3"),
+     ('{"format": "t2h-result", "version": 1, "points": 3}', "damaged")],
 )  # fmt: skip
 def test_bad_results_get_one_line(tmp_path: Path, content: str, message: str, capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / "bad.json"
@@ -397,11 +444,24 @@ def test_command_prints_the_path(runs: list[Path], tmp_path: Path, capsys: pytes
     assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
 
 
-def test_numbers_and_names_of_figures() -> None:
-    texts = [number(value) for value in (134.2, 99.97, 16.12, 8.5, 0.4123, 0.0031, 0.0, -2.0)]
-    assert texts == ["134", "100", "16.1", "8.50", "0.412", "0.00310", "0", "-2.00"]
-    assert (kind_of("recall_k5").label, kind_of("recall_k5").better) == ("Recall (k=5)", "higher")
-    assert (kind_of("something_new").label, kind_of("something_new").better) == ("something new", "")
+def test_numbers_on_axes_are_short() -> None:
+    assert [axis_text(n) for n in (0.0, 0.25, 12.0, 1500.0, 320_000.0, 2e6, -0.5)] == [
+        "0", "0.25", "12", "1.5k", "320k", "2M", "-0.5",
+    ]  # fmt: skip
+
+
+def test_chart_as_a_file_of_its_own() -> None:
+    names, counts = [f'<b>&"{i}' for i in range(5)], [9, 40, 3, 0, 80]
+    text = counts_file("mine", names, counts)
+    tree = ElementTree.fromstring(text)
+    svg = "{http://www.w3.org/2000/svg}"
+    assert tree.tag == f"{svg}svg"
+    assert tree.find(f"{svg}title").text == "mine: 132 images in 5 classes"  # type: ignore[union-attr]
+    described = tree.find(f"{svg}desc").text  # type: ignore[union-attr]
+    assert described == "; ".join(f"{names[c]}: {counts[c]}" for c in (4, 1, 0, 2, 3))
+    assert "var(" not in text, "it brings its colours"
+    groups = [text.split() for mark in tree.iter(f"{svg}text") for text in [mark.text or ""] if "% of images" in text]
+    assert [(group[0], group[1]) for group in groups] == [("head:", "61"), ("medium:", "37"), ("tail:", "2")]
 
 
 @pytest.mark.slow

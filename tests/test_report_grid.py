@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from t2h import UserError
-from t2h.report import sample_grid
+from t2h.samples.grid import sample_grid
 
 LABELS = np.array([0, 1, 2, 2, 1, 2], dtype=np.int64)
 IMAGES = np.broadcast_to(np.arange(10, 70, 10, dtype=np.uint8)[:, None, None, None], (6, 4, 5, 3)).copy()

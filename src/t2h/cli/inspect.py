@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +25,7 @@ class Args:
 
     source: Annotated[DataConfig, tyro.conf.arg(name="")] = field(default_factory=DataConfig)
     plot: Path | None = None
-    """Write a plot of the images per class here (PNG, PDF or SVG)."""
+    """Write a plot of the images per class here (SVG)."""
 
 
 def main(argv: list[str]) -> int | None:
@@ -43,30 +42,17 @@ def main(argv: list[str]) -> int | None:
 def inspect_data(args: Args) -> None:
     """Print the class table and, if asked, write its plot."""
     from t2h.data.show import class_table
+    from t2h.files import replaced
+    from t2h.report.plots import counts_file
 
-    _check_suffix(args.plot)
+    if args.plot is not None and args.plot.suffix.lower() != ".svg":
+        raise UserError(f"--plot {args.plot}: the plot is an SVG file; give a name that ends in .svg.")
     table = load(args.source)
     height, width = table.image_size
     kind = "grey" if table.channels == 1 else "RGB"
     print(f"{table.name}, split {table.split}: {kind} images of {width}x{height} pixels\n")
     print(class_table(table.class_counts, table.class_names))
     if args.plot is not None:
-        _write_plot(args.plot, table.class_counts, table.class_names, table.name)
+        with replaced(args.plot) as file:
+            file.write_text(counts_file(table.name, table.class_names, table.class_counts.tolist()), encoding="utf-8")
         print(f"\nplot: {args.plot}")
-
-
-def _check_suffix(plot: Path | None) -> None:
-    if plot is not None and plot.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise UserError(f"--plot {plot}: the name must end in .png, .pdf or .svg.")
-
-
-def _write_plot(path: Path, class_counts, class_names: tuple[str, ...], title: str) -> None:
-    from t2h.data.show import plot_class_counts
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        plot_class_counts(class_counts, class_names, title).savefig(temporary, format=path.suffix[1:].lower())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,22 +1,16 @@
-"""The class table, head to tail: as text and as a picture."""
+"""The class table, head to tail, as text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
 
 from t2h.data.groups import head_to_tail, shots, thirds
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-GROUP_COLOURS = {"head": "#33658a", "medium": "#86bbd8", "tail": "#f26419"}
 _BAR = 24  # characters
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-_MAX_LABELS = 40  # class names that fit under a plot
 
 
 def group_of(groups: dict[str, Int[np.ndarray, " g"]]) -> dict[int, str]:
@@ -64,43 +58,3 @@ def summary(class_counts: Int[np.ndarray, " k"] | Sequence[int]) -> str:
 def _bar(share: float) -> str:
     eighths = max(round(share * _BAR * 8), 1 if share > 0 else 0)
     return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
-
-
-def plot_class_counts(
-    class_counts: Int[np.ndarray, " k"] | Sequence[int], class_names: Sequence[str], title: str
-) -> Figure:
-    """Images per class from head to tail, coloured by thirds; many classes are numbered where a third begins."""
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-
-    counts = np.asarray(class_counts, dtype=np.int64)
-    order, groups = head_to_tail(counts), thirds(counts)
-    third, few = group_of(groups), len(order) <= _MAX_LABELS
-    ranks = np.arange(1, len(order) + 1)
-    figure = Figure(figsize=(min(12.0, max(6.4, 0.36 * len(order))), 4.2), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    colours = [GROUP_COLOURS[third[c]] for c in order]
-    axes.bar(ranks, counts[order], width=0.82 if few else 1.0, color=colours, zorder=2)
-    ends = {0, len(order) - 1} | {i * len(order) // 3 for i in (1, 2)}
-    for i in range(len(order)) if few else sorted(ends):
-        top = (ranks[i], counts[order[i]])
-        axes.annotate(f"{top[1]:,}", top, xytext=(0, 2), textcoords="offset points", ha="center", fontsize=8)
-    if few:
-        long = max(len(name) for name in class_names) > 3
-        axes.set_xticks(ranks, [class_names[c] for c in order])
-        if long:
-            axes.tick_params(axis="x", rotation=40)
-            for label in axes.get_xticklabels():
-                label.set(ha="right", rotation_mode="anchor")
-    else:
-        axes.set_xlabel("rank of the class, head to tail")
-    axes.set_xlim(0.2, len(order) + 0.8)
-    axes.set_ylabel("images")
-    axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.set_title(f"{title}: {counts.sum():,} images in {len(counts)} classes", loc="left", fontsize=11)
-    axes.tick_params(length=0)
-    axes.grid(axis="y", color="#e5e5e5", linewidth=0.8, zorder=0)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    patches = [Patch(color=GROUP_COLOURS[name], label=name) for name, ids in groups.items() if len(ids)]
-    figure.legend(handles=patches, frameon=False, loc="outside lower center", ncols=3)
-    return figure

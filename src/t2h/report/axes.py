@@ -1,4 +1,4 @@
-"""Where numbers land on a drawing: curves, ticks and frames."""
+"""Where numbers land on a drawing: lines, ticks and frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ CHARACTER = 6.9  # mean width of a character of the labels, which phones show at
 
 @dataclass(frozen=True)
 class Line:
-    """One curve; y is None where nothing was measured, and the intervals belong to the points."""
+    """One curve. ``y`` is None where nothing was measured; ``intervals`` belong to the points.
+
+    ``slot`` is the CSS class that gives the colour: c0 ... c6, head, medium, tail, within or across.
+    """
 
     name: str
     slot: str
@@ -29,39 +32,53 @@ class Line:
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers between low and high, roughly as many as asked for."""
+    """Round numbers between low and high, roughly ``about`` of them."""
     span = (high - low) / max(about, 1)
     if span <= 0:
         return [low]
     power = 10.0 ** math.floor(math.log10(span))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= span * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten between low and high; only the powers where those would be too many."""
+    """1, 2 and 5 times powers of ten between low and high; only the powers if those would be too many."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     fine = [m * 10.0**p for p in powers for m in (1, 2, 5) if low <= m * 10.0**p <= high]
     return fine if len(fine) <= 7 else [10.0**p for p in powers if low <= 10.0**p <= high]
 
 
+def axis_text(number: float) -> str:
+    """1,500 as 1.5k, 2,000,000 as 2M, 0.25 as it is."""
+    for unit, name in ((1e6, "M"), (1e3, "k")):
+        if abs(number) >= unit:
+            return f"{number / unit:.3g}{name}"
+    return f"{number:.3g}"
+
+
+def percent_text(share: float) -> str:
+    """0.25 as "25 %"."""
+    return f"{100 * share:.3g} %"
+
+
 @dataclass(frozen=True)
 class Frame:
-    """Where data lands on the drawing."""
+    """Ranges of both axes, and the rectangle of the drawing that they fill."""
 
     x_low: float
     x_high: float
     y_low: float
     y_high: float
-    log: bool
-    right: float
+    log: bool = False
+    right: float = WIDTH - 16
     left: float = 46.0
     top: float = 12.0
     bottom: float = 222.0
 
     @staticmethod
     def around(lines: Sequence[Line], y_range: tuple[float, float] | None) -> Frame:
+        """The y axis begins at 0, or is logarithmic if values span a factor above 20; names fit beside the curves."""
         xs = [x for line in lines for x, _ in line.points] or [0.0]
         ys = [y for line in lines for _, y in line.points] or [0.0]
         ends = [end for line in lines for pair in line.intervals if pair for end in pair]
@@ -75,9 +92,8 @@ class Frame:
             low, high = min([0.0, *ys, *ends]), max([0.0, *ys, *ends]) or 1.0
             step = max(b - a for a, b in pairwise(ticks(low, high, 4)))
             low, high = step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
-        names = max((len(line.name) for line in lines), default=0)
-        right = WIDTH - 14 - min(names, 22) * CHARACTER
-        return Frame(min(xs), max(xs), low, high, log, right)
+        longest = max((len(line.name) for line in lines), default=0)
+        return Frame(min(xs), max(xs), low, high, log, WIDTH - 14 - min(longest, 22) * CHARACTER)
 
     @property
     def y_ticks(self) -> list[float]:
@@ -91,3 +107,7 @@ class Frame:
         low, high, y = (math.log(max(v, 1e-30)) if self.log else v for v in (self.y_low, self.y_high, y))
         share = (y - low) / (high - low) if high > low else 0.5
         return self.bottom - (self.bottom - self.top) * min(max(share, 0.0), 1.0)
+
+    def path(self, points: Sequence[tuple[float, float]], closed: bool = False) -> str:
+        """Straight lines through points given in the axes' units, as SVG writes them."""
+        return "M" + "L".join(f"{self.x(x):.1f} {self.y(y):.1f}" for x, y in points) + ("Z" if closed else "")

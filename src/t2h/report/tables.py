@@ -1,154 +1,92 @@
-"""Figures as tables, and as tiles for the top of the page."""
+"""The tables of metrics, with the best of rivals marked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from t2h.report.figures import Figure, count, guidance, is_better, kind_of, main_keys
-from t2h.report.markup import Html, tag
-from t2h.report.sources import Material, Point
-from t2h.report.summary import best_point, leading_figure
+from t2h.report.material import Material
+from t2h.report.plots import GROUPS, at
+from t2h.results.metrics import Metric, main_keys, metric_of
+from t2h.results.point import NOTHING, Metrics, Value
+from t2h.results.result import Result
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of figures. Only rows of the same ``rival`` are set against each other; "" stands alone."""
+class Row(NamedTuple):
+    """A row of values. Only rows of the same ``rival`` are set against each other."""
 
     name: str
     slot: str
     what: str
-    figures: dict[str, Figure]
-    num_images: int | None = None
-    rival: str = ""
+    metrics: Metrics
+    num_images: int | None
+    rival: str
+
+    def value(self, metric: Metric) -> Value:
+        """The measured value, or an absent one with its reason."""
+        return self.metrics.get(metric.key, NOTHING)
 
 
-def figure_rows(material: Material) -> list[Row]:
-    """For each result the point nearest to w = 1.5, and then the best of its curve where that is another one."""
-    key = leading_figure(material.results)
-    rows, best_rows = [], []
-    for result in material.results:
-        slot, point = material.slot(result.name), result.nearest()
-        best = best_point(result, key) if key else None
-        if point is not None:
-            rows.append(Row(result.name, slot, guidance(point.w), point.figures, point.num_images, guidance(point.w)))
-        if best is not None and point is not None and len(result.points) > 1:
-            what = f"best {kind_of(key or '').label}, {guidance(best.w)}"
-            best_rows.append(Row(result.name, slot, what, best.figures, best.num_images, "best"))
-    return rows + best_rows
+class MetricTable(NamedTuple):
+    """Rows under the names of metrics; ``best`` holds (row, key) of the best of rivals."""
+
+    second: str
+    metrics: list[Metric]
+    rows: list[Row]
+    best: set[tuple[int, str]]
 
 
-def curve_rows(material: Material) -> list[Row]:
-    """Every point of every result."""
-    return [
-        Row(r.name, material.slot(r.name), guidance(p.w), p.figures, p.num_images, guidance(p.w))
-        for r in material.results
-        for p in r.points
-    ]
+def metric_tables(
+    material: Material, results: Sequence[Result], key: str | None, comparable: bool
+) -> dict[str, MetricTable | None] | None:
+    """Tables at w = 1.5 and at the best w by ``key``, of every metric at every w, and of groups of classes."""
+    if not results:
+        return None
+    at_paper_w: list[Row] = []
+    at_best: list[Row] = []
+    every: list[Row] = []
+    groups: list[Row] = []
+    shots: list[Row] = []
+    for result in results:
+        name, slot = result.name, material.slot(result.name)
+        every += [Row(name, slot, at(p.w), p.metrics, p.num_images, at(p.w)) for p in result.points]
+        if p := result.nearest():
+            at_paper_w.append(Row(name, slot, at(p.w), p.metrics, p.num_images, at(p.w)))
+            for group, part in p.groups.items():
+                what = f"{group}, {at(p.w)}"
+                (groups if group in GROUPS else shots).append(Row(name, slot, what, part.metrics, None, what))
+        if key and len(result.points) > 1 and (p := result.best(key)):
+            what = f"best {metric_of(key).label}, {at(p.w)}"
+            at_best.append(Row(name, slot, what, p.metrics, p.num_images, "best"))
+    return {
+        "main": _table("Guidance", [*at_paper_w, *at_best], comparable),
+        "every": _table("Guidance", every, comparable, every=True),
+        "groups": _table("Classes", _side_by_side(groups), comparable),
+        "shots": _table("Classes", _side_by_side(shots), comparable),
+    }
 
 
-def other_groups(material: Material, known: Sequence[str]) -> list[str]:
-    """The groups of classes in the results, but for the known ones."""
-    points = [point for result in material.results for point in result.points]
-    return [name for name in dict.fromkeys(name for point in points for name in point.groups) if name not in known]
+def _side_by_side(rows: list[Row]) -> list[Row]:
+    """Rivals one after another, in the order in which they first come."""
+    order = list(dict.fromkeys(row.rival for row in rows))
+    return sorted(rows, key=lambda row: order.index(row.rival))
 
 
-def group_rows(material: Material, groups: Sequence[str]) -> list[Row]:
-    """These groups of classes at the point nearest to w = 1.5, results side by side."""
-    rows = []
-    for group in groups:
-        for result in material.results:
-            point = result.nearest()
-            if point and group in point.groups:
-                what = f"{group}, {guidance(point.w)}"
-                rows.append(Row(result.name, material.slot(result.name), what, point.groups[group], rival=what))
-    return rows
-
-
-def figure_table(rows: Sequence[Row], second: str, comparable: bool, every: bool = False) -> Html:
-    """Rows of figures with their intervals; the best of rivals in bold, unless they are not comparable.
-
-    The main figures that some row has, or every figure, absent ones included.
-    """
-    keys = list(dict.fromkeys(key for row in rows for key in row.figures))
+def _table(second: str, rows: list[Row], comparable: bool, every: bool = False) -> MetricTable | None:
+    """The main metrics that some row has, or every one."""
+    keys = list(dict.fromkeys(key for row in rows for key in row.metrics))
     if not every:
-        there = {key for row in rows for key, entry in row.figures.items() if entry.value is not None}
-        keys = [key for key in main_keys(keys) if key in there] or keys
-    sizes = any(row.num_images for row in rows)
-    head = [tag("th", "Model", scope="col"), tag("th", second, scope="col")]
-    head += [tag("th", "Samples", scope="col", class_="num")] if sizes else []
-    for kind in map(kind_of, keys):
-        head.append(tag("th", f"{kind.label} {kind.arrow}", scope="col", class_="num", title=kind.about or None))
-    winners = {key: _winners(rows, key) if comparable else set() for key in keys}
-    body, before = [], None
-    for i, row in enumerate(rows):
-        cells = [tag("th", tag("span", class_=f"swatch {row.slot}", aria_hidden="true"), row.name, scope="row")]
-        cells.append(tag("td", row.what))
-        cells += [tag("td", count(row.num_images), class_="num")] if sizes else []
-        cells += [_cell(key, row.figures.get(key, Figure(None, "not measured")), i in winners[key]) for key in keys]
-        body.append(tag("tr", cells, class_="apart" if before not in (None, row.rival) else None))
-        before = row.rival
-    return tag("div", tag("table", tag("thead", tag("tr", head)), tag("tbody", body)), class_="scroll")
+        keys = main_keys(k for k in keys if any(row.metrics.get(k, NOTHING).value is not None for row in rows)) or keys
+    metrics = list(map(metric_of, keys))
+    best = {(i, metric.key) for metric in metrics for i in _best(rows, metric)} if comparable else set()
+    return MetricTable(second, metrics, rows, best) if rows and keys else None
 
 
-def tiles(material: Material) -> Html | None:
-    """One tile per result: its leading figure, large."""
-    key = leading_figure(material.results)
-    if key is None or len(material.results) > 6:
-        return None
-    return tag(
-        "ul",
-        [_tile(material, result.name, result.nearest(), best_point(result, key), key) for result in material.results],
-        class_="tiles",
-    )
-
-
-def _tile(material: Material, name: str, point: Point | None, best: Point | None, key: str) -> Html | None:
-    point = point if point and point.figures.get(key, Figure(None)).value is not None else best
-    if point is None:
-        return None
-    kind, figure = kind_of(key), point.figures[key]
-    below = f"best {kind.text(best.figures[key].value)} at {guidance(best.w)}" if best and best is not point else None
-    if best is point and figure.value is not None:
-        below = "the best of its curve"
-    return tag(
-        "li",
-        tag("span", tag("span", class_=f"swatch {material.slot(name)}", aria_hidden="true"), name, class_="who"),
-        tag("strong", kind.text(figure.value)),
-        tag("span", f"{kind.label} {kind.arrow} at {guidance(point.w)}", class_="what"),
-        tag("span", below, class_="what") if below else None,
-    )
-
-
-def _cell(key: str, figure: Figure, best: bool) -> Html:
-    kind = kind_of(key)
-    if figure.value is None:
-        return tag(
-            "td",
-            tag("span", "—", title=figure.reason, aria_label=f"absent: {figure.reason}", role="note"),
-            class_="num",
-        )
-    interval = None
-    if figure.interval:
-        ends = " – ".join(kind.text(end) for end in figure.interval)
-        interval = tag("small", ends)
-    used = f"{count(figure.n)} samples" if figure.n is not None else ""
-    used += f" against {count(figure.n_reference)} real images" if figure.n_reference is not None else ""
-    return tag("td", tag("b" if best else "span", kind.text(figure.value)), interval, class_="num", title=used or None)
-
-
-def _winners(rows: Sequence[Row], key: str) -> set[int]:
-    kind, winners = kind_of(key), set()
-    for rival in {row.rival for row in rows if row.rival}:
-        found = [
-            (i, v)
-            for i, row in enumerate(rows)
-            if row.rival == rival and (v := row.figures.get(key, Figure(None)).value) is not None
-        ]
-        if len(found) > 1 and kind.better:
-            best = found[0]
-            for other in found[1:]:
-                best = other if is_better(kind, other[1], best[1]) else best
-            if sum(v == best[1] for _, v in found) == 1:
-                winners.add(best[0])
-    return winners
+def _best(rows: Sequence[Row], metric: Metric) -> Iterable[int]:
+    """The rows with the best value among their rivals; none where two are equally good."""
+    for rival in {row.rival for row in rows}:
+        values = [(i, row.value(metric).value) for i, row in enumerate(rows) if row.rival == rival]
+        measured = [(i, value) for i, value in values if value is not None]
+        for i, value in measured:
+            if len(measured) > 1 and all(metric.is_better(value, other) for j, other in measured if j != i):
+                yield i

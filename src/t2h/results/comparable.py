@@ -53,13 +53,14 @@ def factors(result: Result) -> dict[str, Any]:
     }
     if facts.get("labels") == "none":  # whether the classes are equally frequent cannot be seen
         facts["labels"] = None
-    return {name: value for name, value in _flat(facts, "") if value not in _UNKNOWN and name not in _NO_FACTORS}
+    return {name: value for name, value in flat(facts) if value not in _UNKNOWN and name not in _NO_FACTORS}
 
 
-def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested dictionaries with their dotted names."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else key)
+            yield from flat(inner, f"{name}.{key}" if name else key)
     else:
         yield name, list(value) if isinstance(value, tuple) else value
 

@@ -1,0 +1,124 @@
+"""Reads what the page is made of: result files and run folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from t2h.errors import UserError
+from t2h.files import json_lines, last_value
+from t2h.results.result import ClassTable, Result, read_result
+
+Named = TypeVar("Named", Result, "Run")
+
+_RUN_FILES = ("metrics.jsonl", "classes.json", "config.yaml", "results", "samples", "grids", "samples.json")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run folder (or a folder of samples) without its results.
+
+    ``log`` holds the lines of the training with a loss, in the order of their steps; ``config`` is YAML text.
+    """
+
+    name: str
+    folder: Path
+    table: ClassTable | None
+    log: tuple[dict[str, Any], ...]
+    transfer: dict[str, Any] | None
+    config: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Everything that one page shows."""
+
+    results: tuple[Result, ...]
+    runs: tuple[Run, ...]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """What is compared, each once, in the order given."""
+        return list(dict.fromkeys([result.name for result in self.results] + [run.name for run in self.runs]))
+
+    def slot(self, name: str) -> str:
+        """The CSS class that carries the colour of this name, by its position."""
+        return f"c{self.names.index(name) % 7}"
+
+    @cached_property
+    def tables(self) -> list[ClassTable]:
+        """The distinct class tables, usually one."""
+        found = [result.table for result in self.results] + [run.table for run in self.runs]
+        return [table for table in dict.fromkeys(found) if table]
+
+
+def read_material(inputs: Sequence[Path]) -> Material:
+    """Reads run folders (with the results inside them) and result files, in the order given.
+
+    Raises:
+        UserError: for a path that does not exist, a folder that is no run, or a file that is no result.
+    """
+    results: dict[Path, Result] = {}
+    runs: dict[Path, Run] = {}
+    for path in inputs:
+        if not path.exists():
+            raise UserError(
+                f"{path} does not exist; give run folders (of `t2h train`) or result files (of `t2h evaluate`)."
+            )
+        files = sorted(path.glob("results/*.json")) if path.is_dir() else [path]
+        found = {file.resolve(): read_result(file) for file in files}
+        if path.is_dir():
+            name = next((result.name for result in found.values()), path.resolve().name)
+            runs[path.resolve()] = _read_run(path, name)
+        results.update(found)
+    if not inputs:
+        raise UserError("nothing to report on; give run folders or result files.")
+    return Material(
+        _distinct([*results.values()], _origin, lambda result: str(result.path)),
+        _distinct([*runs.values()], lambda run: run.folder.resolve().name, lambda run: str(run.folder)),
+    )
+
+
+def _distinct(items: list[Named], *labels: Callable[[Named], str]) -> tuple[Named, ...]:
+    """Items of the same name get a label added: the first that tells them all apart, or else the last."""
+
+    def rename(item: Named) -> Named:
+        same = [other for other in items if other.name == item.name]
+        if len(same) == 1:
+            return item
+        label = next((label for label in labels if len(set(map(label, same))) == len(same)), labels[-1])
+        return replace(item, name=f"{item.name} ({label(item)})")
+
+    return tuple(map(rename, items))
+
+
+def _origin(result: Result) -> str:
+    """The run that holds this result, or else its file."""
+    path = (result.path or Path(result.name)).resolve()
+    return path.parent.parent.name if path.parent.name == "results" else path.stem
+
+
+def _read_run(folder: Path, name: str) -> Run:
+    if not any((folder / file).exists() for file in _RUN_FILES):
+        raise UserError(f"{folder} is no run: it has none of {', '.join(_RUN_FILES)}.")
+    lines = json_lines(folder / "metrics.jsonl")
+    steps = {
+        line["step"]: line for line in lines if isinstance(line.get("loss"), int | float) and "step" in line
+    }  # a resumed run writes some steps twice: the last one counts
+    classes, config = folder / "classes.json", folder / "config.yaml"
+    try:
+        table = ClassTable.from_dict(json.loads(classes.read_text("utf-8"))) if classes.exists() else None
+    except ValueError as error:
+        raise UserError(f"{classes} is damaged ({error}); train again, or remove it.") from error
+    return Run(
+        name=name,
+        folder=folder,
+        table=table,
+        log=tuple(steps[step] for step in sorted(steps)),
+        transfer=last_value(lines, "transfer"),
+        config=config.read_text(encoding="utf-8") if config.exists() else None,
+    )
