@@ -159,7 +159,7 @@ def test_the_command_of_the_paper() -> None:
         32,
     )
     assert (config.network.network, config.network.conditional, config.network.dropout) == ("cifar", True, 0.1)
-    assert (config.schedule.num_timesteps, config.schedule.beta_start, config.schedule.beta_end) == (1000, 1e-4, 0.02)
+    assert (config.process.num_timesteps, config.process.beta_start, config.process.beta_end) == (1000, 1e-4, 0.02)
     t2h = config.methods.t2h
     assert (config.objective, t2h.direction, t2h.beta, t2h.t_max, t2h.dropped_target) == (
         "t2h",
@@ -357,7 +357,7 @@ def test_main_eval(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: p
     with np.load(run / "cfg_0.8_samples_ema_saved_N5_STEP4.npz") as file:
         assert file["images"].shape == (5, 8, 8, 3)
         assert set(file["labels"]) <= {0, 1, 2}
-        assert json.loads(str(file["protocol"]))["guidance_scale"] == 1.8
+        assert json.loads(str(file["protocol"]))["w"] == 0.8
     assert main_py([*short, "--sampled"]) == 0
     assert main_py([*short, "--sample_method", "uncond", "--var_type", "fixedsmall"]) == 0
     with np.load(run / "uncond_0.8_samples_ema_saved_N5_STEP4.npz") as file:
@@ -408,7 +408,7 @@ def test_one_class_and_no_class(logs: Path) -> None:
     assert ddpm_gen_py(gen_line(logs, "--noconditional --w 0")) == 0
     with np.load(logs / "samples_step200000_ddim4_w0_n6.npz") as file:
         assert file["labels"].tolist() == [-1] * 6
-        assert json.loads(str(file["protocol"]))["guidance_scale"] == 1
+        assert json.loads(str(file["protocol"]))["w"] == 0
 
 
 @pytest.mark.parametrize(
