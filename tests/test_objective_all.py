@@ -170,3 +170,17 @@ for name in sys.argv[1:]:
 def test_every_method_learns_the_same_in_a_compiled_network(names):
     """Two steps, losses and gradients. In a process of its own: the tests' type checks cannot be compiled."""
     subprocess.run([sys.executable, "-c", COMPILED, *names], cwd=Path(__file__).parent, check=True)
+
+
+def test_checkpoints_of_version_0_1_are_read():
+    """Its objective called the aim a target and the terms regularisers, and counted in float32."""
+    method = objective("t2h+cm+coral", small_denoiser())
+    method(small_denoiser(), digits_batch())
+    state = method.state_dict()
+    old = {name.replace("terms.", "regularisers."): value for name, value in state.items()}
+    old["target.counted"] = old.pop("aim.counter.counted").float() / 2**20
+    fresh = objective("t2h+cm+coral", small_denoiser())
+    fresh.load_state_dict(old)
+    for name, value in fresh.state_dict().items():
+        assert torch.equal(value, state[name]), name
+    assert fresh.statistics()["transfer"]["total"] == method.statistics()["transfer"]["total"]

@@ -12,12 +12,12 @@ import yaml
 from objective_tools import COUNTS, K, digits_batch, objective, small_denoiser
 from t2h import NoiseSchedule, T2HPipeline, UserError
 from t2h.cli import main
+from t2h.convert import to_official
 from t2h.methods import METHODS, MethodOptions, build_objective
 from t2h.methods.base import Context
 from t2h.methods.diffrop import DiffROP
 from t2h.methods.t2h import T2H
 from t2h.network import build_network, network_config
-from t2h.official.convert import to_official
 from t2h.process import Process
 from t2h.training import TrainConfig
 

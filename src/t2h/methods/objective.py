@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from t2h.methods.base import Aim, Batch, Denoiser, Term
+from t2h.methods.transfers import UNIT
 from t2h.process import Process
 
 
@@ -35,6 +36,16 @@ class Objective(nn.Module):
         self.process, self.aim = process, aim
         self.terms = nn.ModuleList(terms)
         self.register_buffer("class_weight", class_weight, persistent=False)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], *rest: object) -> None:
+        """Checkpoints of version 0.1 have other names, and counts in float32."""
+        for name in [name for name in state_dict if name.startswith(("target.", "regularisers."))]:
+            value = state_dict.pop(name)
+            if name == "target.counted":
+                state_dict["aim.counter.counted"] = (value.double() * UNIT).round().long()
+            else:
+                state_dict[name.replace("regularisers.", "terms.", 1)] = value
+        super()._load_from_state_dict(state_dict, *rest)
 
     @property
     def passes(self) -> int:
