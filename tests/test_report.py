@@ -285,6 +285,12 @@ def test_samples_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert "mine.npz" in page.text
 
 
+def test_damaged_facts_of_samples_are_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "samples" / "samples.json").write_text("{")
+    assert "samples.json" in Page(write_report([run], tmp_path / "page.html")).text
+
+
 def test_without_labels_there_are_no_strips(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     shutil.rmtree(run / "samples")
@@ -297,7 +303,7 @@ def test_samples_nearest_to_the_papers_guidance_are_shown(tmp_path: Path) -> Non
     run = make_run(tmp_path / "run")
     (run / "samples").rename(run / "at_2")
     (run / "samples").mkdir()
-    for w in (0.0, 2.0):
+    for w in (0, 2.0, "unknown"):
         shutil.copytree(run / "at_2", run / "samples" / f"w_{w}")
         (run / "samples" / f"w_{w}" / "samples.json").write_text(json.dumps({"w": w}))
     assert "Drawn at w = 2." in Page(write_report([run], tmp_path / "page.html")).text

@@ -16,7 +16,7 @@ from t2h.errors import UserError
 from t2h.report.material import Material, Run
 from t2h.report.plots import at
 from t2h.results.result import PAPER_W, ClassTable, Result
-from t2h.samples.read import SampleSet, read_samples
+from t2h.samples.read import FACTS, SampleSet, read_facts, read_samples
 
 PER_ROW = 8  # samples of a class
 _MAX_ROWS = 21  # classes
@@ -66,9 +66,7 @@ def samples_view(material: Material, table: ClassTable | None) -> dict[str, Any]
 def nearest_view(material: Material, result: Result) -> dict[str, Any] | None:
     """For the rarest classes: samples, and under each the nearest training image with its distance."""
     found = [(_number(w), entries) for w, entries in result.images.items() if isinstance(entries, list)]
-    w, entries = min(
-        found, key=lambda item: math.inf if item[0] is None else abs(item[0] - PAPER_W), default=(None, [])
-    )
+    w, entries = min(found, key=lambda item: _distance(item[0]), default=(None, []))
     by_class: dict[int, list[Any]] = {}
     for entry in entries:
         if pair := _pair(entry, result.table):
@@ -89,22 +87,22 @@ def class_label(table: ClassTable | None, label: int) -> dict[str, Any]:
 
 
 def _stored(run: Run) -> SampleSet | None:
-    """The samples in the run, or in its ``samples``, whose w is nearest to 1.5."""
-    names = run.table.names if run.table else ()
-    marked = {*run.folder.glob("samples.json"), *run.folder.glob("samples/**/samples.json")}
-    places = sorted({file.parent for file in marked})
+    """A few samples of each class from the run, or from its ``samples``: those whose w is nearest to 1.5."""
+    marked = {*run.folder.glob(FACTS), *run.folder.glob(f"samples/**/{FACTS}")}
+    places = [file.parent for file in sorted(marked)]
     places += sorted({*run.folder.glob("samples*.npz"), *run.folder.glob("samples/**/*.npz")})
     if not places and any(run.folder.glob("samples/*/*.png")):
         places = [run.folder / "samples"]
-    sets = [read_samples(place, names) for place in places]
-    return min(sets, key=lambda samples: abs((PAPER_W if samples.w is None else samples.w) - PAPER_W), default=None)
+    drawn_at = {place: _number(read_facts(place).get("w")) for place in places}
+    nearest = min(places, key=lambda place: _distance(drawn_at[place]), default=None)
+    return read_samples(nearest, run.table.names if run.table else ()).first(PER_ROW) if nearest else None
 
 
 def _strips(images: Any, labels: np.ndarray, table: ClassTable, name: str) -> dict[int, Picture]:
-    """The first samples of each class in one row each, with a transparent gap between them."""
+    """The samples of each class in one row each, with a transparent gap between them."""
     strips = {}
     for label in np.unique(labels).tolist():
-        tiles = images[np.flatnonzero(labels == label)[:PER_ROW]]
+        tiles = images[labels == label]
         tiles = tiles if tiles.dtype == np.uint8 else (255 * tiles).round().astype(np.uint8)
         tiles = np.broadcast_to(tiles, (len(tiles), 3, *tiles.shape[2:])).transpose(0, 2, 3, 1)
         pictures = [Image.fromarray(np.ascontiguousarray(tile)) for tile in tiles]
@@ -158,6 +156,11 @@ def png(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _distance(w: float | None) -> float:
+    """From the paper's guidance; an unknown one comes last."""
+    return math.inf if w is None else abs(w - PAPER_W)
 
 
 def _number(text: Any) -> float | None:
