@@ -13,10 +13,12 @@ from scipy import ndimage
 
 from t2h.data import DataConfig
 from t2h.data.augment import _draw, augment
+from t2h.device import make_accelerator
 from t2h.network import UNetDenoiser, augmentation_embedding, build_network, network_config
 from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig, train
-from t2h.training.checkpoints import RunFolder
-from t2h.training.trainer import Trainer, make_accelerator
+from t2h.training.loop import draw_batch, save, take_step
+from t2h.training.run import RunFolder
+from t2h.training.setup import Training
 
 
 def draws(seed: int) -> torch.Generator:
@@ -134,17 +136,16 @@ TINY = TrainConfig(
 def test_training_tells_every_pass_and_resumes_exactly(tmp_path: Path):
     train(TINY, tmp_path / "whole", progress=False)
     whole = RunFolder(tmp_path / "whole").load()
-    trainer = Trainer(TINY, tmp_path / "x", make_accelerator(TINY))
-    begun = trainer.setup.denoiser.augmentation.weight.detach().clone()
+    trainer = Training(TINY, make_accelerator("cpu", "no"))
+    begun = trainer.denoiser.augmentation.weight.detach().clone()
     assert not torch.equal(whole["augmentation"]["weight"], begun)  # it is trained
 
     half = RunFolder(tmp_path / "half")
-    trainer.run = half
-    half.begin(TINY, trainer.setup.table)
+    half.begin(TINY, trainer.table)
     batches = trainer.stream.batches(0, trainer.share)
     for _ in range(3):
-        trainer.take_step(batches)
-    trainer.save()
+        take_step(trainer, batches)
+    save(trainer, half)
     train(TINY, tmp_path / "half", progress=False)
     resumed = half.load()
     for part in ("unet", "ema", "augmentation"):
@@ -155,14 +156,14 @@ def test_training_tells_every_pass_and_resumes_exactly(tmp_path: Path):
 
 
 def test_batches_are_augmented_instead_of_mirrored():
-    trainer = Trainer(TINY, Path("unused"), make_accelerator(TINY))
+    trainer = Training(TINY, make_accelerator("cpu", "no"))
     x0, y = next(trainer.stream.batches(0, trainer.share))
     assert not trainer.stream.flip
-    batch = trainer.noised(x0, y, 0)
+    batch = draw_batch(trainer, x0, y)
     still = (batch.augmentation == 0).all(dim=1)
     assert torch.equal(batch.x0[still], x0[still])
     assert not torch.equal(batch.x0[~still], x0[~still])
     assert torch.equal(batch.reference_x0, batch.x0)
-    assert torch.equal(trainer.noised(x0, y, 0).xt, batch.xt)
+    assert torch.equal(draw_batch(trainer, x0, y).xt, batch.xt)
     off = dataclasses.replace(TINY, learning=dataclasses.replace(TINY.learning, augment=0.0))
-    assert Trainer(off, Path("unused"), make_accelerator(off)).noised(x0, y, 0).augmentation is None
+    assert draw_batch(Training(off, make_accelerator("cpu", "no")), x0, y).augmentation is None

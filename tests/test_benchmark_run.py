@@ -17,7 +17,7 @@ from t2h.benchmark.run import run
 from t2h.benchmark.write import write_all
 from t2h.cli import main
 from t2h.results.result import read_result
-from t2h.training.checkpoints import RunFolder
+from t2h.training.run import RunFolder
 
 PLAN = {
     "data": {"digits": {"data": "digits"}},

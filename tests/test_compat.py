@@ -25,7 +25,7 @@ from t2h.official.train import network, train_config, train_notices
 from t2h.pipeline import T2HPipeline
 from t2h.samples.draw import Wanted, draw_array
 from t2h.sampling import Sampling
-from t2h.training.checkpoints import RunFolder
+from t2h.training.run import RunFolder
 
 ROOT = Path(__file__).parents[1]
 PAPER = (

@@ -15,13 +15,13 @@ from t2h import T2HPipeline, UserError
 from t2h.cli import main
 from t2h.convert import from_official
 from t2h.data import DataConfig, load
+from t2h.device import make_accelerator
 from t2h.network import build_network, network_config
 from t2h.process import NoiseSchedule
 from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig, train
-from t2h.training.checkpoints import RunFolder
-from t2h.training.plan import summary
-from t2h.training.setup import network_of, set_up
-from t2h.training.trainer import Trainer, make_accelerator
+from t2h.training.initial import initial_network
+from t2h.training.run import RunFolder
+from t2h.training.setup import Training
 
 NAMES = ("one", "two", "three")
 
@@ -60,13 +60,17 @@ def config(data: DataConfig, init: Path, **network: object) -> TrainConfig:
     )
 
 
+def made(given: TrainConfig) -> Training:
+    return Training(given, make_accelerator("cpu", "no"))
+
+
 def test_every_weight_is_taken_over_and_classes_by_their_names(tmp_path: Path):
     source = random_unet(3)
     init = save(tmp_path / "pipeline", source, NAMES)
     given = config(images(tmp_path / "images", ("four", "three", "one", "zero")), init)
     table = load(given.data)
     assert table.class_names == ("four", "one", "three", "zero")
-    unet = network_of(given, table).unet
+    unet = initial_network(given, table).unet
     theirs, mine = source.state_dict(), unet.state_dict()
     for name, weight in theirs.items():
         if name != "class_embedding.weight":
@@ -78,8 +82,8 @@ def test_every_weight_is_taken_over_and_classes_by_their_names(tmp_path: Path):
     for fresh in (rows[0], rows[3]):
         assert fresh.std() > 0.5
         assert not any(torch.equal(fresh, row) for row in before)
-    trainer = Trainer(given, tmp_path / "run", make_accelerator(given))
-    assert f"begins with {init} (ddpm, 1,000 images seen; knows 2 of 4 classes)" in summary(trainer)
+    trainer = Training(given, make_accelerator("cpu", "no"))
+    assert f"begins with {init} (ddpm, 1,000 images seen; knows 2 of 4 classes)" in trainer.summary()
     for name, weight in trainer.average.unet.state_dict().items():  # the moving average begins there too
         assert torch.equal(weight, mine[name])
 
@@ -87,11 +91,11 @@ def test_every_weight_is_taken_over_and_classes_by_their_names(tmp_path: Path):
 def test_an_unconditional_network_may_learn_classes_and_the_other_way_round(tmp_path: Path):
     data = images(tmp_path / "images", NAMES)
     plain = save(tmp_path / "plain", random_unet(None), None)
-    unet = network_of(config(data, plain), load(data)).unet
+    unet = initial_network(config(data, plain), load(data)).unet
     assert unet.class_embedding.num_embeddings == 4
     assert torch.equal(unet.conv_in.weight, random_unet(None).conv_in.weight)
     labelled = save(tmp_path / "labelled", random_unet(3), NAMES)
-    unet = network_of(config(data, labelled, conditional=False), load(data)).unet
+    unet = initial_network(config(data, labelled, conditional=False), load(data)).unet
     assert unet.class_embedding is None
     assert torch.equal(unet.conv_out.weight, random_unet(3).conv_out.weight)
 
@@ -104,7 +108,7 @@ def test_an_official_checkpoint_has_numbers_for_names(golden_full: Path, tmp_pat
         Image.new("RGB", (16, 16), color=k).save(folder / f"c{k}" / "0.png")
     given = config(DataConfig(data=str(folder), image_size=16), path, dropout=0.3)
     process = NoiseSchedule(from_official(path).scheduler.config["num_train_timesteps"])
-    unet = network_of(dataclasses.replace(given, process=process), load(given.data)).unet
+    unet = initial_network(dataclasses.replace(given, process=process), load(given.data)).unet
     for name, weight in from_official(path).unet.state_dict().items():
         assert torch.equal(unet.state_dict()[name], weight), name
     assert unet.config["dropout"] == 0.3
@@ -114,18 +118,18 @@ def test_what_does_not_fit_is_told(tmp_path: Path):
     data = images(tmp_path / "images", NAMES)
     init = save(tmp_path / "pipeline", random_unet(3), NAMES)
     with pytest.raises(UserError, match="leave out --network"):
-        set_up(config(data, init, network="digits"))
+        made(config(data, init, network="digits"))
     with pytest.raises(UserError, match="does not exist; give the folder of a run"):
-        set_up(config(data, tmp_path / "nothing"))
+        made(config(data, tmp_path / "nothing"))
     colour = save(tmp_path / "colour", random_unet(3, channels=3), NAMES)
     with pytest.raises(UserError, match=r"3 channel\(s\), and .* has 1"):
-        set_up(config(data, colour))
+        made(config(data, colour))
     other = save(tmp_path / "other", random_unet(3), NAMES, beta_end=0.01)
     with pytest.raises(UserError, match="another noise schedule"):
-        set_up(config(data, other))
+        made(config(data, other))
     odd = dataclasses.replace(data, image_size=7)
     with pytest.raises(UserError, match="--image-size"):
-        set_up(config(odd, init))
+        made(config(odd, init))
 
 
 def test_from_run_to_run_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

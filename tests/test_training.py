@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import signal
@@ -21,17 +22,22 @@ from PIL import Image
 from t2h import T2HPipeline, UserError
 from t2h.cli import main
 from t2h.data import DataConfig
-from t2h.methods import MethodOptions
+from t2h.device import make_accelerator
+from t2h.methods import MethodOptions, describe
 from t2h.methods.t2h import T2H
-from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig, train
-from t2h.training.checkpoints import RunFolder
+from t2h.network import build_network, network_config
+from t2h.process import NoiseSchedule
+from t2h.sampling import SamplingFlags
+from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig, loop, train
 from t2h.training.config import differences
+from t2h.training.loop import draw_batch, take_step
 from t2h.training.plan import plan
 from t2h.training.presets import PRESETS, preset
-from t2h.training.trainer import Trainer, make_accelerator
+from t2h.training.run import RunFolder
+from t2h.training.setup import MovingAverage, Training
 
 COUNTED = "aim.counter.counted"
-LEARNING = LearningConfig(steps=6, batch_size=8, warmup_steps=3, ema_decay=0.9, seed=1)
+LEARNING = LearningConfig(steps=6, batch_size=8, warmup_steps=3, ema_decay=0.9, ema_rampup=0.05, seed=1)
 MACHINE = MachineConfig(device="cpu", log_every=2, save_every=0, grid_every=None)
 TINY = TrainConfig(
     data=DataConfig(imbalance=0.1),
@@ -76,10 +82,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return run(tmp_path_factory.mktemp("whole") / "run", grid_every=0)
 
 
-def test_more_references_follow_the_batch_and_change_the_targets_alone(tmp_path):
-    few, many = (Trainer(config(references=n), tmp_path, make_accelerator(TINY)) for n in (0, 40))
+def training(given: TrainConfig = TINY, step: int = 0) -> Training:
+    """The objects of a run on the CPU, at some step."""
+    made = Training(given, make_accelerator("cpu", "no"))
+    made.step = step
+    return made
+
+
+def test_more_references_follow_the_batch_and_change_the_targets_alone():
+    few, many = (training(config(references=n), step=2) for n in (0, 40))
     x0, y = next(few.stream.batches(16, few.share))
-    one, two = few.noised(x0, y, 16), many.noised(x0, y, 16)
+    one, two = draw_batch(few, x0, y), draw_batch(many, x0, y)
     assert torch.equal(one.reference_x0, x0)
     assert torch.equal(two.reference_x0[:8], x0)
     assert torch.equal(two.reference_y[:8], y)
@@ -89,11 +102,15 @@ def test_more_references_follow_the_batch_and_change_the_targets_alone(tmp_path)
     assert (one.offset, two.offset) == (0, 0)
     assert torch.equal(one.xt, two.xt)
     late = torch.full_like(one.t, 900)
-    targets = [
-        trainer.setup.objective.target(dataclasses.replace(batch, t=late))
-        for trainer, batch in ((few, one), (many, two))
-    ]
+    targets = [made.objective.aim(dataclasses.replace(batch, t=late)) for made, batch in ((few, one), (many, two))]
     assert not torch.equal(*targets)
+
+
+def test_references_are_read_for_methods_that_look_at_them_only(monkeypatch):
+    plain = training(config(objective="ddpm", references=40))
+    monkeypatch.setattr(plain.stream, "more", None)
+    x0, y = next(plain.stream.batches(0, plain.share))
+    assert torch.equal(draw_batch(plain, x0, y).reference_x0, x0)
 
 
 def test_a_run_writes_what_it_promises(whole):
@@ -145,19 +162,19 @@ def test_a_run_goes_on_with_its_own_images_only(tmp_path):
     assert train(new, tmp_path / "new", progress=False).status == "finished"
 
 
-@pytest.mark.parametrize("stop", [2, 3])
-def test_an_interrupted_run_resumes_to_the_last_bit(whole, tmp_path, monkeypatch, stop):
+@pytest.mark.parametrize(("stop", "number"), [(2, signal.SIGTERM), (3, signal.SIGINT), (3, signal.SIGHUP)])
+def test_an_interrupted_run_resumes_to_the_last_bit(whole, tmp_path, monkeypatch, stop, number):
     """Stopped by a signal after ``stop`` steps (once on a line of metrics, once between two), then run again."""
-    take_step = Trainer.take_step
 
-    def signalled(self, batches):
-        take_step(self, batches)
-        if self.step == stop:
-            os.kill(os.getpid(), signal.SIGTERM)
+    def signalled(made, batches):
+        take_step(made, batches)
+        if made.step == stop:
+            os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(Trainer, "take_step", signalled)
+    monkeypatch.setattr(loop, "take_step", signalled)
     result = train(TINY, tmp_path / "run", progress=False)
-    assert (result.status, result.step, result.signal) == ("interrupted", stop, signal.SIGTERM)
+    assert (result.status, result.step, result.signal) == ("interrupted", stop, number)
+    assert [file.name for file in RunFolder(tmp_path / "run").checkpoints().values()] == [f"resume_{stop:08d}.pt"]
     monkeypatch.undo()
     resumed = run(tmp_path / "run")
     assert losses(resumed) == losses(whole)
@@ -166,14 +183,13 @@ def test_an_interrupted_run_resumes_to_the_last_bit(whole, tmp_path, monkeypatch
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(whole, tmp_path, monkeypatch):
-    take_step = Trainer.take_step
 
-    def killed(self, batches):
-        if self.step == 5:
+    def killed(made, batches):
+        if made.step == 5:
             raise RuntimeError("power cut")
-        take_step(self, batches)
+        take_step(made, batches)
 
-    monkeypatch.setattr(Trainer, "take_step", killed)
+    monkeypatch.setattr(loop, "take_step", killed)
     with pytest.raises(RuntimeError, match="power cut"):
         train(config(save_every=3), tmp_path / "run", progress=False)
     monkeypatch.undo()
@@ -207,8 +223,8 @@ def test_methods_that_are_compared_see_the_same_images_and_noise(whole, tmp_path
 def test_accumulated_parts_learn_what_a_whole_batch_learns(tmp_path):
     """DDPM's gradient is a mean over samples; the order of images does not depend on the split."""
     changes = {"objective": "ddpm", "steps": 2, "log_every": 1, "dropout": 0.0, "label_dropout": 0.0}
-    parts = Trainer(config(accumulate=2, **changes), tmp_path, make_accelerator(TINY))
-    whole = Trainer(config(**changes), tmp_path, make_accelerator(TINY))
+    parts = training(config(accumulate=2, **changes))
+    whole = training(config(**changes))
     a, b = next(whole.stream.batches(0, whole.share)), parts.stream.batches(0, parts.share)
     first, second = next(b), next(b)
     assert torch.equal(torch.cat([first[1], second[1]]), a[1])
@@ -216,13 +232,25 @@ def test_accumulated_parts_learn_what_a_whole_batch_learns(tmp_path):
 
 
 def test_label_dropout_units():
-    accelerator = make_accelerator(TINY)
     for unit, shares in (("sample", {0.25, 0.375, 0.5, 0.625, 0.75}), ("batch", {0.0, 1.0})):
-        trainer = Trainer(config(label_dropout=0.5, dropout_unit=unit), Path("none"), accelerator)
-        x0, y = next(trainer.stream.batches(0, trainer.share))
-        seen = {trainer.noised(x0, y, position).dropped.float().mean().item() for position in range(20)}
+        made = training(config(label_dropout=0.5, dropout_unit=unit))
+        x0, y = next(made.stream.batches(0, made.share))
+        seen = set()
+        for made.step in range(20):
+            seen.add(draw_batch(made, x0, y).dropped.float().mean().item())
         assert len(seen) > 1
         assert seen <= shares | ({0.125, 0.875, 0.0, 1.0} if unit == "sample" else set())
+
+
+def test_a_batch_drops_its_labels_in_all_of_its_parts_or_in_none():
+    made = training(config(label_dropout=0.5, dropout_unit="batch", accumulate=4))
+    x0, y = next(made.stream.batches(0, made.share))
+    seen = []
+    for made.step in range(20):
+        seen.append({bool(dropped) for part in range(4) for dropped in draw_batch(made, x0, y, part).dropped})
+    assert all(len(whole) == 1 for whole in seen)
+    assert {True} in seen
+    assert {False} in seen
 
 
 def test_the_null_label_is_never_trained(whole):
@@ -232,23 +260,43 @@ def test_the_null_label_is_never_trained(whole):
         assert torch.all(table[:-1].abs().sum(dim=1) > 0)
 
 
-def test_moving_average_is_constant_from_step_0(tmp_path):
-    trainer = Trainer(config(warmup_steps=0), tmp_path, make_accelerator(TINY))
-    batches = trainer.stream.batches(0, trainer.share)
-    average = [p.clone() for p in trainer.unet.parameters()]
-    for _ in range(3):
-        trainer.take_step(batches)
-        average = [0.9 * a + 0.1 * p.detach() for a, p in zip(average, trainer.unet.parameters(), strict=True)]
-    for ours, expected in zip(trainer.average.unet.parameters(), average, strict=True):
+@pytest.mark.parametrize("rampup", [0.0, 0.4])
+def test_moving_average_follows_its_equation(rampup):
+    """Half-life min(that of ema_decay, rampup × images seen), as EDM has it; rampup 0 is constant from step 0."""
+    made = training(config(warmup_steps=0, ema_rampup=rampup, ema_decay=0.7))
+    batches, size, seen = made.stream.batches(0, made.share), 8, 0
+    average = [p.clone() for p in made.unet.parameters()]
+    for _ in range(8):
+        take_step(made, batches)
+        half_life = size * math.log(0.5) / math.log(0.7)
+        if rampup:
+            half_life = min(half_life, seen * rampup)
+        beta = 0.5 ** (size / max(half_life, 1e-8))
+        seen += size
+        average = [beta * a + (1 - beta) * p.detach() for a, p in zip(average, made.unet.parameters(), strict=True)]
+    for ours, expected in zip(made.average.unet.parameters(), average, strict=True):
         torch.testing.assert_close(ours, expected)
+
+
+def test_no_initial_weight_is_left_in_the_average_of_a_default_run():
+    learning, share = LearningConfig(), {}
+    unet = build_network(network_config("digits", 10, 1, 8))
+    for rampup in (learning.rampup, 0.0):
+        average = MovingAverage(unet, learning.ema_decay, rampup)
+        average.unet = torch.nn.Linear(1, 1, bias=False).requires_grad_(False)
+        average.unet.weight.fill_(1.0)
+        for step in range(learning.steps):
+            average.update([torch.zeros(1, 1)], step)
+        share[rampup] = average.unet.weight.item()
+    assert share == {learning.rampup: 0.0, 0.0: pytest.approx(0.1353, abs=1e-4)}
 
 
 def test_warm_up_and_clip_are_the_official_ones(tmp_path):
     """min(step, warmup)/warmup with the step counted from 0: the first step has rate 0."""
-    trainer = Trainer(config(warmup_steps=4), tmp_path, make_accelerator(TINY))
+    trainer = training(config(warmup_steps=4))
     batches, rates = trainer.stream.batches(0, trainer.share), []
     for _ in range(6):
-        trainer.take_step(batches)
+        take_step(trainer, batches)
         rates.append(trainer.optimizer.param_groups[0]["lr"] / 2e-4)
     assert rates == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1])
 
@@ -365,6 +413,8 @@ def test_the_laptop_preset_takes_any_images_and_method(tmp_path, objective):
         ({"objective": "t2hh"}, "did you mean 't2h'"),
         ({"mixed_precision": "fp16"}, "needs a CUDA device"),
         ({"trackers": ("nothing",)}, "nothing"),
+        ({"sampling": SamplingFlags(scheduler="dimd")}, "unknown scheduler 'dimd'"),
+        ({"sampling": SamplingFlags(steps=1001)}, "steps is 1001"),
     ],
 )
 def test_bad_options_say_what_to_do(tmp_path, changes, says):
@@ -423,7 +473,8 @@ def test_ctrl_c_at_the_command_line(tmp_path):
     )
     watch = threading.Timer(120, process.kill)
     watch.start()
-    while process.poll() is None and not (tmp_path / "r" / "metrics.jsonl").exists():
+    lines = tmp_path / "r" / "metrics.jsonl"
+    while process.poll() is None and not (lines.exists() and lines.stat().st_size):
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
@@ -434,27 +485,56 @@ def test_ctrl_c_at_the_command_line(tmp_path):
 
 
 PROCESS = """
-import hashlib, sys
+import dataclasses, hashlib, json, sys
 from pathlib import Path
 import torch
-from t2h.training import TrainConfig, train
-from t2h.training.trainer import Trainer, make_accelerator
+from t2h import UserError
+from t2h.device import make_accelerator
+from t2h.training import TrainConfig, loop, train
+from t2h.training.loop import draw_batch, take_step
+from t2h.training.setup import Training
 
 config, out = TrainConfig.from_yaml(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
-train(config, out / "run", progress=False)
+result = train(config, out / "run", progress=False)
+longer = dataclasses.replace(config, learning=dataclasses.replace(config.learning, steps=6))
+train(longer, out / "run", progress=False, extend=True)
 
-accelerator = make_accelerator(config)
-trainer = Trainer(config, out / "again", accelerator)
-batches = trainer.stream.batches(0, trainer.share)
+accelerator = make_accelerator("auto", "no")
+rank = accelerator.process_index
+assert result.main_process == (rank == 0)
+training = Training(config, accelerator)
+batches = training.stream.batches(0, training.share)
 x0, y = next(batches)
-batch = trainer.noised(x0, y, 0)
-assert len(x0) == 4 and len(batch.reference_x0) == 8 and batch.offset == 4 * accelerator.process_index
+batch = draw_batch(training, x0, y)
+assert len(x0) == 4 and len(batch.reference_x0) == 8 and batch.offset == 4 * rank
 assert torch.equal(batch.reference_x0[batch.offset : batch.offset + 4], x0)
 for _ in range(3):
-    trainer.take_step(batches)
-weights = b"".join(p.detach().numpy().tobytes() for p in trainer.unet.parameters())
-(out / f"weights{accelerator.process_index}").write_text(hashlib.sha256(weights).hexdigest())
-(out / f"images{accelerator.process_index}").write_text(" ".join(map(str, y.tolist())))
+    take_step(training, batches)
+weights = b"".join(p.detach().numpy().tobytes() for p in training.unet.parameters())
+(out / f"weights{rank}").write_text(hashlib.sha256(weights).hexdigest())
+(out / f"images{rank}").write_text(" ".join(map(str, y.tolist())))
+
+dropping = dataclasses.replace(config.learning, dropout_unit="batch", label_dropout=0.5)
+training = Training(dataclasses.replace(config, learning=dropping, objective="ddpm"), accelerator)
+training.accelerator.gather = None  # ddpm looks at no references
+dropped = []
+for training.step in range(20):
+    batch = draw_batch(training, x0, y)
+    assert len(batch.reference_x0) == 4
+    dropped.append([bool(one) for one in batch.dropped])
+(out / f"dropped{rank}").write_text(json.dumps(dropped))
+del training.accelerator.gather
+
+def broken(training, batches):
+    take_step(training, batches)
+    if rank == 1 and training.step == 2:
+        training.window["loss"] = training.window["loss"] * float("nan")
+
+loop.take_step = broken
+try:
+    train(config, out / "broken", progress=False)
+except UserError as error:
+    (out / f"stopped{rank}").write_text(str(error))
 """
 
 
@@ -468,12 +548,227 @@ def test_two_processes_share_a_run(tmp_path):
     ran = subprocess.run(command, env=env, timeout=280, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     folder = RunFolder(tmp_path / "run")
-    assert [step for step, _ in losses(folder)] == [2, 4]
-    assert folder.metrics()[-1]["images_seen"] == 32
-    assert sum(folder.metrics()[-1]["transfer"]["total"]) == 16  # the main process's half
-    assert T2HPipeline.from_pretrained(folder.pipeline_folder).config["images_seen"] == 32
+    assert [step for step, _ in losses(folder)] == [2, 4, 6]
+    assert folder.metrics()[-1]["images_seen"] == 48
+    # all images of both processes, also after the run went on
+    assert [sum(line["transfer"]["total"]) for line in folder.metrics()] == [16, 32, 48]
+    assert T2HPipeline.from_pretrained(folder.pipeline_folder).config["images_seen"] == 48
     assert (tmp_path / "weights0").read_text() == (tmp_path / "weights1").read_text()
-    whole = Trainer(TINY, tmp_path / "one", make_accelerator(TINY))
+    whole = training()
     _, y = next(whole.stream.batches(0, whole.share))
     halves = [(tmp_path / f"images{rank}").read_text().split() for rank in (0, 1)]
     assert [int(label) for half in halves for label in half] == y.tolist()
+    first, second = (json.loads((tmp_path / f"dropped{rank}").read_text()) for rank in (0, 1))
+    assert first == second
+    assert {tuple(set(batch)) for batch in first} == {(True,), (False,)}
+    for rank in (0, 1):  # a loss that is no number in the second one stops both
+        assert "no number at step 2" in (tmp_path / f"stopped{rank}").read_text()
+    assert not RunFolder(tmp_path / "broken").checkpoints()
+
+
+def test_the_documented_command_runs_two_processes(tmp_path):
+    """They finish one run, and say so once."""
+    words = ["--steps", "2", "--batch-size", "4", "--grid-every", "None", "--device", "cpu", "--out"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "t2h", "train"]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    ran = subprocess.run([*launch, *words, str(tmp_path / "run")], env=env, timeout=280, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("Finished: 2 steps, 8 images seen.") == 1
+    assert ran.stdout.count("images      8 to see") == 1
+
+
+def test_a_checkpoint_to_go_on_from_is_written_by_minutes(whole, tmp_path, monkeypatch):
+    """The newest replaces the one before, and leaves the kept ones alone; a run goes on from it exactly."""
+    now, seen = [0.0], []
+    monkeypatch.setattr("t2h.training.watch.time.monotonic", lambda: now[0])
+
+    def hours(made, batches):
+        if made.step == 5:
+            raise RuntimeError("power cut")
+        take_step(made, batches)
+        now[0] += 31
+        seen.append(sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("*")))
+
+    monkeypatch.setattr(loop, "take_step", hours)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(config(save_every=3, checkpoint_minutes=1.0), tmp_path / "run", progress=False)
+    monkeypatch.undo()
+    kept, resume = "step_00000003.pt", "resume_00000002.pt"
+    assert seen == [[], [], [resume], [kept], [kept]]
+    assert list(RunFolder(tmp_path / "run").checkpoints()) == [3, 4]
+    resumed = run(tmp_path / "run", save_every=3)
+    assert losses(resumed) == losses(whole)
+    assert same_weights(resumed, whole)
+    assert list(resumed.checkpoints().values())[-1].name == "step_00000006.pt"
+    assert not list((tmp_path / "run" / "checkpoints").glob("resume_*"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a terminal that can be closed")
+def test_a_closed_terminal_saves(tmp_path):
+    """SIGHUP, and everything that is printed afterwards is an error."""
+    import pty
+
+    words = [
+        "--steps",
+        "100000",
+        "--batch-size",
+        "4",
+        "--log-every",
+        "1",
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        os.execv(sys.executable, [sys.executable, "-m", "t2h", "train", *words])
+    watch = threading.Timer(120, os.kill, (pid, signal.SIGKILL))
+    watch.start()
+    lines = tmp_path / "r" / "metrics.jsonl"
+    while not (lines.exists() and lines.stat().st_size):
+        os.read(terminal, 1024)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    watch.cancel()
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    assert len(RunFolder(tmp_path / "r").checkpoints()) == 1
+
+
+def test_precision_is_part_of_what_is_learned(whole):
+    with pytest.raises(UserError, match=r"learning\.mixed_precision: no -> bf16"):
+        train(config(mixed_precision="bf16"), whole.path, progress=False)
+
+
+def test_a_run_of_version_01_goes_on_with_the_same_command(tmp_path):
+    """Its average had a constant decay, its warm-up 5,000 steps, and its entries stood elsewhere."""
+    given = config(warmup_steps=None, steps=2)
+    train(config(given, ema_rampup=0.0, warmup_steps=5_000), tmp_path / "run", progress=False)
+    file = tmp_path / "run" / "config.yaml"
+    tree = yaml.safe_load(file.read_text())
+    tree["schedule"] = {"num_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02}
+    del tree["process"], tree["learning"]["ema_rampup"], tree["sampling"], tree["machine"]["checkpoint_minutes"]
+    tree["machine"] |= {"mixed_precision": tree["learning"].pop("mixed_precision"), "grid_w": 2.0}
+    file.write_text(yaml.safe_dump(tree))
+    folder = RunFolder(tmp_path / "run")
+    state = folder.load()
+    state["objective"]["target.counted"] = state["objective"].pop(COUNTED) / 2**20
+    torch.save(state, folder.checkpoints()[2])
+    assert RunFolder(tmp_path / "run").config().sampling.w == 2.0
+    longer = config(given, steps=4)
+    assert train(longer, tmp_path / "run", progress=False, extend=True).status == "finished"
+    learning = RunFolder(tmp_path / "run").config().learning
+    assert (learning.ema_rampup, learning.warmup_steps, learning.steps) == (0.0, 5_000, 4)
+    assert [sum(line["transfer"]["total"]) for line in folder.metrics()] == [16, 32]
+    assert train(longer, tmp_path / "run", progress=False).status == "already finished"
+
+
+def test_the_warm_up_follows_from_the_length_and_stays_when_a_run_is_extended(tmp_path):
+    assert [LearningConfig(steps=n).warmup for n in (300, 20_000, 100_000, 500_000)] == [15, 1_000, 5_000, 5_000]
+    short = config(steps=40, warmup_steps=None, batch_size=2)
+    train(short, tmp_path / "run", progress=False)
+    assert RunFolder(tmp_path / "run").config().learning.warmup_steps == 2
+    train(config(short, steps=42), tmp_path / "run", progress=False, extend=True)
+    assert RunFolder(tmp_path / "run").config().learning.warmup_steps == 2
+
+
+def test_an_empty_configuration_is_named(whole, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("")
+    with pytest.raises(UserError, match=r"config\.yaml.*not the configuration of a training run.*empty"):
+        train(TINY, tmp_path / "run", progress=False)
+
+
+def colours(folder: Path) -> Path:
+    for k, name in enumerate(("ant", "bee")):
+        (folder / name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("L", (8, 8), color=k * 40 + i).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_the_same_images_under_another_path_are_the_same(tmp_path, monkeypatch):
+    colours(tmp_path / "images")
+    monkeypatch.chdir(tmp_path)
+    given = config(data="./images", image_size=8, imbalance=1.0, steps=1)
+    train(given, tmp_path / "run", progress=False)
+    for path in ("images/", str(tmp_path / "images"), "./images"):
+        assert train(config(given, data=path), tmp_path / "run", progress=False).status == "already finished"
+    colours(tmp_path / "others")
+    with pytest.raises(UserError, match=r"data\.data"):  # the first ones are still there
+        train(config(given, data="others"), tmp_path / "run", progress=False)
+    shutil.move(tmp_path / "images", tmp_path / "moved")
+    assert train(config(given, data="moved"), tmp_path / "run", progress=False).status == "already finished"
+
+
+def test_a_run_among_its_images_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(colours(tmp_path / "my_images"))
+    assert main(["train", "--data", ".", "--image-size", "8", "--steps", "1", "--device", "cpu"]) == 2
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["ant", "bee"]
+    with pytest.raises(UserError, match=r"among its training images .*choose a folder outside with --out"):
+        train(config(data=".", image_size=8), Path("runs") / "mine", progress=False)
+
+
+def test_a_library_call_leaves_accelerate_as_it_is(tmp_path):
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    code = AcceleratorState._shared_state, Accelerator  # whatever an earlier test left
+    AcceleratorState._shared_state = {}
+    try:
+        ours = Accelerator(mixed_precision="bf16", cpu=True)
+        run(tmp_path / "run", steps=1)
+        assert ours.mixed_precision == "bf16"
+        assert AcceleratorState().mixed_precision == "bf16"
+        assert ours.prepare(torch.nn.Linear(2, 2))(torch.zeros(1, 2)).shape == (1, 2)
+    finally:
+        AcceleratorState._shared_state = code[0]
+
+
+def test_a_run_carries_how_its_images_are_drawn(whole):
+    assert T2HPipeline.from_pretrained(whole.pipeline_folder).config["sampling"]["scheduler"] == "ddpm-small"
+    paper, ours = preset("cifar10-lt-t2h").own_sampling, config(sampling=SamplingFlags(w=0.5)).own_sampling
+    assert (paper.scheduler, paper.steps, paper.w) == ("ddim", 100, 1.5)
+    assert (ours.scheduler, ours.w) == ("ddpm-small", 0.5)
+    few = config(process=NoiseSchedule(20))
+    assert few.own_sampling.steps == 20
+
+
+def test_values_that_cannot_work_are_named():
+    assert LearningConfig().warnings() == LearningConfig(steps=300).warnings() == []
+    constant, warming = LearningConfig(steps=300, ema_rampup=0.0), LearningConfig(steps=300, warmup_steps=5_000)
+    assert "97% of the average" in constant.warnings()[0]
+    assert "rises for 5,000 of 300 steps" in warming.warnings()[0]
+    assert all(not one.learning.warnings() for one in PRESETS.values())
+
+
+def test_a_damaged_network_file_is_one_line(tmp_path):
+    (tmp_path / "x.json").write_text("{broken")
+    with pytest.raises(UserError, match=r"x\.json.*JSON"):
+        train(config(network=str(tmp_path / "x.json")), tmp_path / "run", progress=False)
+
+
+def test_the_old_name_of_the_grids_guidance_still_works(tmp_path, capsys):
+    words = [
+        "--steps",
+        "1",
+        "--batch-size",
+        "2",
+        "--device",
+        "cpu",
+        "--grid-every",
+        "None",
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    assert main(["train", "--grid-w", "0.5", *words]) == 0
+    assert "--grid-w is --sampling.w now" in capsys.readouterr().err
+    assert T2HPipeline.from_pretrained(tmp_path / "r" / "pipeline").config["sampling"]["w"] == 0.5
+
+
+def test_a_window_of_time_is_checked_by_the_process_of_the_run():
+    late = MethodOptions(t2h=T2H(t_min=1500))
+    with pytest.raises(UserError, match="time window"):
+        describe("t2h", late)
+    assert describe("t2h", late, NoiseSchedule(2000)).passes == 1

@@ -1,12 +1,17 @@
-"""Which device to use, and in which arithmetic."""
+"""Which devices and processes to use, and in which arithmetic."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from t2h.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 Precision = Literal["no", "bf16", "fp16"]
 
@@ -43,3 +48,35 @@ def autocast(device: torch.device, mixed_precision: Precision) -> torch.autocast
     check_precision(device, mixed_precision)
     dtype = torch.float16 if mixed_precision == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=mixed_precision != "no")
+
+
+@contextmanager
+def own_accelerate_state() -> Iterator[None]:
+    """Inside, accelerate begins anew; afterwards its global state is the caller's again. Also a decorator."""
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    states: Any = (PartialState, AcceleratorState, GradientState)
+    callers = [state._shared_state for state in states]
+    try:
+        for state in states:
+            state._shared_state = {}
+        yield
+    finally:
+        for state, before in zip(states, callers, strict=True):
+            state._shared_state = before
+
+
+def make_accelerator(device: str, mixed_precision: Precision) -> Accelerator:
+    """The devices and processes that the machine, `torchrun` or `accelerate launch` offers.
+
+    Raises:
+        UserError: as `pick_device` and `check_precision`.
+    """
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+
+    chosen = pick_device(device)
+    check_precision(chosen, mixed_precision)
+    # cpu=True also lets several processes share the work of a machine that has no other device. Buffers are each
+    # process's own: what one has counted is not replaced by what the first has.
+    separate = DistributedDataParallelKwargs(broadcast_buffers=False)
+    return Accelerator(mixed_precision=mixed_precision, cpu=chosen.type == "cpu", kwargs_handlers=[separate])

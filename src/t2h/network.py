@@ -85,7 +85,10 @@ def network_config(
     if preset in PRESETS:
         config = dict(PRESETS[preset])
     elif preset.startswith("{") or preset.endswith(".json"):
-        loaded = json.loads(preset if preset.startswith("{") else Path(preset).read_text())
+        try:
+            loaded = json.loads(preset if preset.startswith("{") else Path(preset).read_text("utf-8"))
+        except ValueError as error:
+            raise UserError(f"the network {preset} is not readable as JSON: {error}; give a UNet2DModel's.") from error
         config = {key: value for key, value in loaded.items() if not key.startswith("_")}
     else:
         raise unknown_name("network", preset, PRESETS)

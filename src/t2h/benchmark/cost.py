@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from t2h.benchmark.plan import Cell, Plan
-from t2h.device import Precision, autocast
+from t2h.device import Precision, autocast, make_accelerator, own_accelerate_state
 from t2h.methods import describe
 from t2h.results.table import align
 from t2h.sampling import own_sampling
@@ -54,7 +54,7 @@ def costs(plan: Plan, cells: Sequence[Cell]) -> dict[Cell, Cost]:
         if cell.data not in timed:
             timed[cell.data] = _time(cell, sampling.mixed_precision)
         classes, parameters, per_training, per_drawing = timed[cell.data]
-        passes = describe(cell.config.objective, cell.config.methods).passes
+        passes = describe(cell.config.objective, cell.config.methods, cell.config.process).passes
         training = learning.steps * learning.batch_size * passes * _FORWARD_AND_BACKWARD
         samples = classes * (judging.per_class or -(-50_000 // classes))
         drawing = samples * sampling.steps * sum(1 if w == 0 else 2 for w in judging.w)
@@ -64,16 +64,17 @@ def costs(plan: Plan, cells: Sequence[Cell]) -> dict[Cell, Cost]:
     return found
 
 
+@own_accelerate_state()
 def _time(cell: Cell, drawn_in: Precision, steps: int = 3) -> tuple[int, int, float, float]:
     """Classes, parameters, seconds per forward-pass equivalent in training, and per pass in drawing."""
-    from t2h.training.trainer import Trainer, make_accelerator
+    from t2h.training.setup import Training
 
     plain = dataclasses.replace(cell.config, objective="ddpm")
-    trainer = Trainer(plain, Path("dry-run"), make_accelerator(plain))
-    per_training = seconds_per_step(trainer, steps) / (plain.learning.batch_size * _FORWARD_AND_BACKWARD)
-    unet, device = trainer.setup.unet.eval(), trainer.accelerator.device
-    size, n = trainer.setup.table.image_size, 64
-    x = torch.zeros(n, trainer.setup.table.channels, *size, device=device)
+    training = Training(plain, make_accelerator(plain.machine.device, plain.learning.mixed_precision))
+    per_training = seconds_per_step(training, steps) / (plain.learning.batch_size * _FORWARD_AND_BACKWARD)
+    unet, device = training.unet.eval(), training.accelerator.device
+    size, n = training.table.image_size, 64
+    x = torch.zeros(n, training.table.channels, *size, device=device)
     labels = torch.zeros(n, dtype=torch.int64, device=device) if unet.config["num_class_embeds"] else None
     with torch.inference_mode(), autocast(device, drawn_in):
         begun = time.perf_counter()
@@ -82,7 +83,7 @@ def _time(cell: Cell, drawn_in: Precision, steps: int = 3) -> tuple[int, int, fl
         float(last.sum())  # waits for the device
     per_drawing = (time.perf_counter() - begun) / (steps * n)
     parameters = sum(p.numel() for p in unet.parameters())
-    return trainer.setup.table.num_classes, parameters, per_training, per_drawing
+    return training.table.num_classes, parameters, per_training, per_drawing
 
 
 def dry_run(plan: Plan, cells: Sequence[Cell], states: dict[str, str], out: Path) -> str:

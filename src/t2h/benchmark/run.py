@@ -10,7 +10,7 @@ from filelock import Timeout
 
 from t2h.benchmark.cells import BenchmarkFolder, Judges, note_failure, state_of, work
 from t2h.benchmark.plan import Cell, Plan
-from t2h.training.checkpoints import RunFolder
+from t2h.training.run import RunFolder
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def run(
     for cell in cells:
         folder = RunFolder(place.folder(cell))
         if folder.config() is not None:
-            folder.check(cell.config)
+            folder.settled(cell.config)
     judges, number, signal = Judges(plan, place), 0, None
     locked: list[Cell] = []
     for cell in cells:

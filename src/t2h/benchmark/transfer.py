@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from t2h.benchmark.cells import BenchmarkFolder
 from t2h.benchmark.plan import Cell
-from t2h.training.checkpoints import RunFolder
+from t2h.training.run import RunFolder
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ Args = TypeVar("Args")
 RENAMED: dict[str, tuple[str, Callable[[str], str]]] = {
     "--figures": ("--metrics", str),
     "--figure-seed": ("--metric-seed", str),
+    "train --grid-w": ("--sampling.w", str),
     "--guidance-scale": ("--w", lambda value: f"{float(value) - 1:.12g}"),
     "classify --sampling-steps": ("--sampling.steps", str),
     "classify --sampling-seed": ("--sampling.seed", str),

@@ -23,7 +23,7 @@ class Args:
 
     A row of the paper: t2h train --preset cifar10-lt-t2h --root DIR
 
-    On several GPUs: accelerate launch -m t2h train ...
+    In several processes, one on each GPU: torchrun --nproc-per-node N -m t2h train ...
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
@@ -65,13 +65,18 @@ def main(argv: list[str]) -> int:
         return 0
     from t2h.training import train
 
-    out = args.out or Path("runs") / re.sub(r"[^\w.+-]+", "-", f"{Path(config.data.data).name}-{config.objective}")
+    data = Path(config.data.data)
+    name = data.resolve().name if data.exists() else data.name
+    out = args.out or Path("runs") / re.sub(r"[^\w.+-]+", "-", f"{name}-{config.objective}")
     result = train(config, out, extend=args.extend)
+    status = 128 + (result.signal or 2) if result.status == "interrupted" else 0
+    if not result.main_process:
+        return status
     if result.status == "interrupted":
         print(
             f"Saved at step {result.step:,} ({result.images_seen:,} images seen). The same command goes on from there."
         )
-        return 128 + (result.signal or 2)
+        return status
     if result.status == "already finished":
         print(
             f"{out} is finished: {result.step:,} steps, {result.images_seen:,} images seen. "

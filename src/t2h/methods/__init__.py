@@ -21,7 +21,7 @@ from t2h.methods.objective import Objective
 from t2h.methods.reweighting import Reweighting
 from t2h.methods.stf import STF
 from t2h.methods.t2h import T2H
-from t2h.process import NoiseSchedule
+from t2h.process import NoiseSchedule, Process
 
 __all__ = ["METHODS", "Description", "MethodOptions", "build_objective", "describe"]
 
@@ -96,14 +96,19 @@ class Description:
     passes: int
 
 
-def describe(name: str, options: MethodOptions | None = None) -> Description:
+def describe(name: str, options: MethodOptions | None = None, process: Process | None = None) -> Description:
     """Describe the objective of this name, for a conditional network; also a check that its methods combine.
+
+    Args:
+        name: as of `build_objective`.
+        options: of all methods.
+        process: of the training, by whose T windows of time are checked; by default DDPM's.
 
     Raises:
         UserError: as `build_objective`.
     """
     options = options or MethodOptions()
-    nominal = Context(torch.tensor([2, 1]), NoiseSchedule(), null_label=2)
+    nominal = Context(torch.tensor([2, 1]), process or NoiseSchedule(), null_label=2)
     objective = build_objective(name, options, nominal)
     summaries = [(inspect.getdoc(method) or n).splitlines()[0] for n, method in _methods(name, options).items()]
     return Description(name, tuple(summaries), objective.passes)

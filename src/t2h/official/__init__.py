@@ -64,7 +64,7 @@ def _train(flags: Flags) -> int:
     from t2h.official.resume import begin_from
     from t2h.official.train import train_config, train_notices, transfer_table
     from t2h.training import train
-    from t2h.training.checkpoints import RunFolder
+    from t2h.training.run import RunFolder
 
     for line in train_notices(flags):
         print(f"notice: {line}")
@@ -77,10 +77,13 @@ def _train(flags: Flags) -> int:
             "--ckpt_step N; to begin anew choose another --logdir."
         )
     result = train(config, run.path)
+    status = 128 + (result.signal or 2) if result.status == "interrupted" else 0
+    if not result.main_process:
+        return status
     print(f"{result.status}: {result.step:,} steps, {result.images_seen:,} images seen  {run.path}")
     if flags["count_transfer"]:
         print(transfer_table(run.transfer()) or "No transfers were counted: this is not T2H (--transfer_x0).")
-    return 128 + (result.signal or 2) if result.status == "interrupted" else 0
+    return status
 
 
 def _gen(flags: Flags) -> int:

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from t2h.convert.checkpoint import load_file, read_official
 from t2h.convert.unet import Weights, to_diffusers
+from t2h.device import make_accelerator, own_accelerate_state
 from t2h.errors import UserError
-from t2h.training.checkpoints import RunFolder
 from t2h.training.config import TrainConfig
-from t2h.training.setup import TrainingModel, set_up
+from t2h.training.run import RunFolder
+from t2h.training.setup import Training
 
 
+@own_accelerate_state()
 def begin_from(source: Path, step: int, config: TrainConfig, run: RunFolder) -> None:
     """Make ``run`` begin from the checkpoint of ``step`` in ``source``, unless it has begun already.
 
@@ -44,26 +45,24 @@ def begin_from(source: Path, step: int, config: TrainConfig, run: RunFolder) -> 
             f"--resume: {source} has no checkpoint of step {step}; there are: {', '.join(there) or 'none'}. "
             "Give --resume_ckpt FOLDER --ckpt_step N."
         )
-    setup = set_up(config)
-    model = setup.model()
+    training = Training(config, make_accelerator(config.machine.device, config.learning.mixed_precision))
     state = (
-        _official_state(official, model, config)
-        if official.exists()
-        else RunFolder(source).load(None if step < 0 else step)
+        _official_state(official, training) if official.exists() else RunFolder(source).load(None if step < 0 else step)
     )
     assert state is not None
     try:
-        setup.unet.load_state_dict(state["unet"])
+        training.unet.load_state_dict(state["unet"])
     except RuntimeError as error:
         raise UserError(
             f"--resume: the checkpoint in {source} is of another network than these flags describe."
         ) from error
-    run.begin(config, setup.table)
+    run.begin(config, training.table)
     run.save(state, state["step"], keep=None)
 
 
-def _official_state(path: Path, model: TrainingModel, config: TrainConfig) -> dict[str, Any]:
+def _official_state(path: Path, training: Training) -> dict[str, Any]:
     """Our checkpoint of the training that an official one holds: both networks, and Adam's moments."""
+    config = training.config
     ema, raw = read_official(path), read_official(path, network="net_model")
     if (raw.augmentation is not None) != bool(config.learning.augment):
         made = "without" if raw.augmentation is None else "with"
@@ -76,19 +75,19 @@ def _official_state(path: Path, model: TrainingModel, config: TrainConfig) -> di
         "unet": to_diffusers(raw.weights, raw.architecture),
         "ema": to_diffusers(ema.weights, ema.architecture),
         "augmentation": None if raw.augmentation is None else {"weight": raw.augmentation},
-        "objective": model.objective.state_dict(),
-        "optimizer": _adam_state(path, model, config),
+        "objective": training.objective.state_dict(),
+        "optimizer": _adam_state(path, training),
         "scaler": None,
         "window": {},
         "window_parts": 0,
     }
 
 
-def _adam_state(path: Path, model: nn.Module, config: TrainConfig) -> dict[str, Any]:
+def _adam_state(path: Path, training: Training) -> dict[str, Any]:
     """Adam's state in our order of parameters; empty, as at the start, where the checkpoint has none."""
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    adam = torch.optim.Adam([p for _, p in trained], lr=config.learning.lr, fused=True)
-    state = adam.state_dict()
+    model = training.accelerator.unwrap_model(training.model)
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    state = training.optimizer.state_dict()
     content = load_file(path)
     there = (content.get("optim") or {}).get("state") or {}
     if not there:
@@ -111,7 +110,7 @@ def _adam_state(path: Path, model: nn.Module, config: TrainConfig) -> dict[str, 
     count = torch.tensor(float(next(iter(there.values()))["step"]))
     state["state"] = {
         i: {"step": count.clone(), **{kind: moments[kind][name] for kind in moments}}
-        for i, (name, _) in enumerate(trained)
+        for i, name in enumerate(trained)
         if name.startswith("denoiser.")
     }
     return state

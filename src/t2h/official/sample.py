@@ -20,7 +20,7 @@ from t2h.samples.draw import Wanted
 from t2h.samples.read import SampleSet, read_samples
 from t2h.samples.store import write_samples
 from t2h.sampling import Sampling
-from t2h.training.checkpoints import RunFolder
+from t2h.training.run import RunFolder
 
 
 @dataclass(frozen=True)

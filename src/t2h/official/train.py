@@ -13,6 +13,7 @@ from t2h.methods.t2h import T2H
 from t2h.network import unet_architecture
 from t2h.official.flags import Flags
 from t2h.process import NoiseSchedule
+from t2h.sampling import SamplingFlags
 from t2h.training.config import LearningConfig, MachineConfig, NetworkConfig, TrainConfig
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "tiny-imagenet-200": 200}
@@ -48,6 +49,7 @@ def train_config(flags: Flags) -> TrainConfig:
             warmup_steps=flags["warmup"],
             grad_clip=flags["grad_clip"],
             ema_decay=flags["ema_decay"],
+            ema_rampup=0.0,
             label_dropout=0.1 if flags["cfg"] else 0.0,
             dropout_unit="batch",
             flip="on",
@@ -57,6 +59,7 @@ def train_config(flags: Flags) -> TrainConfig:
         machine=MachineConfig(
             workers=flags["num_workers"], save_every=flags["save_step"], keep=None, grid_every=flags["sample_step"]
         ),
+        sampling=SamplingFlags(scheduler="ddim", steps=min(100, flags["T"])),
     )
 
 

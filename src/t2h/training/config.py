@@ -16,6 +16,7 @@ from t2h.device import Precision
 from t2h.errors import UserError
 from t2h.methods import MethodOptions
 from t2h.process import NoiseSchedule
+from t2h.sampling import Sampling, SamplingFlags, own_sampling
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,15 @@ class LearningConfig:
     """Split each process's part of a batch into this many passes, to save memory. T2H's references are one part."""
     lr: float = 2e-4
     """Learning rate of Adam."""
-    warmup_steps: int = 5_000
-    """Steps over which the learning rate rises from 0."""
+    warmup_steps: int | None = None
+    """Steps over which the learning rate rises from 0. Default: 5 % of all, at most the papers' 5,000."""
     grad_clip: float = 1.0
     """Largest norm of the gradient; 0 does not clip."""
     ema_decay: float = 0.9999
-    """Constant decay of the moving average of the weights, from step 0."""
+    """Largest decay of the moving average of the weights."""
+    ema_rampup: float | None = None
+    """The average's half-life is at most this share of the images seen so far (EDM). 0: constant decay, as the papers.
+    Default: 0.05."""
     label_dropout: float = 0.1
     """Chance that a label is dropped, for guidance."""
     dropout_unit: Literal["sample", "batch"] = "sample"
@@ -62,8 +66,30 @@ class LearningConfig:
     """p of the ADA augmentation, of which the network is told (papers: 0.12). It has mirrors of its own; 0 is none."""
     references: int = 0
     """Further images in which t2h and stf look for targets; 0: the batch alone, as in the papers' codes."""
+    mixed_precision: Precision = "no"
+    """Arithmetic of the network's passes."""
     seed: int = 0
     """Of initial weights, order, noise and everything else."""
+
+    @property
+    def warmup(self) -> int:
+        """`warmup_steps`, or the default that follows from the length of the run."""
+        return min(5_000, self.steps // 20) if self.warmup_steps is None else self.warmup_steps
+
+    @property
+    def rampup(self) -> float:
+        """`ema_rampup`, or its default."""
+        return 0.05 if self.ema_rampup is None else self.ema_rampup
+
+    def warnings(self) -> list[str]:
+        """What cannot work, in one line each."""
+        lines = []
+        if not self.rampup and (share := self.ema_decay**self.steps) > 0.05:
+            still = f"{share:.0%} of the average that is sampled will still be initial weights at the end: noise"
+            lines.append(f"{still}; give more --steps, a smaller --ema-decay, or no --ema-rampup 0")
+        if self.warmup > self.steps / 2:
+            lines.append(f"the learning rate rises for {self.warmup:,} of {self.steps:,} steps; lower --warmup-steps")
+        return lines
 
 
 @dataclass(frozen=True)
@@ -72,8 +98,6 @@ class MachineConfig:
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train."""
-    mixed_precision: Precision = "no"
-    """Arithmetic of the network's passes."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile the network; auto does so on CUDA."""
     workers: int = 4
@@ -83,13 +107,13 @@ class MachineConfig:
     log_every: int = 100
     """Steps between lines of metrics.jsonl."""
     save_every: int = 5_000
-    """Steps between checkpoints; the end and an interruption save as well."""
+    """Steps between checkpoints that are kept; the end is one as well."""
     keep: int | None = 2
-    """How many checkpoints to keep; None keeps all."""
+    """How many of them to keep; None keeps all."""
+    checkpoint_minutes: float = 10.0
+    """Minutes between checkpoints to go on from, each in place of the one before; 0 writes none."""
     grid_every: int | None = 0
     """Steps between grids of samples from fixed noise; 0 draws one at the end only, None draws none."""
-    grid_w: float = 1.5
-    """Guidance w of the grids."""
     trackers: tuple[str, ...] = ()
     """Also log to these trackers: tensorboard, wandb, trackio."""
 
@@ -106,6 +130,8 @@ class TrainConfig:
     methods: Annotated[MethodOptions, tyro.conf.arg(name="")] = field(default_factory=MethodOptions)
     learning: Annotated[LearningConfig, tyro.conf.arg(name="")] = field(default_factory=LearningConfig)
     machine: Annotated[MachineConfig, tyro.conf.arg(name="")] = field(default_factory=MachineConfig)
+    sampling: SamplingFlags = field(default_factory=SamplingFlags)
+    """How the run's images are drawn. Default: the papers' DDIM, or ancestral sampling after a short training."""
 
     def __post_init__(self) -> None:
         learning = self.learning
@@ -114,18 +140,25 @@ class TrainConfig:
             ("batch_size", learning.batch_size, learning.batch_size >= 1, "at least 1"),
             ("accumulate", learning.accumulate, learning.accumulate >= 1, "at least 1"),
             ("lr", learning.lr, learning.lr > 0, "above 0"),
-            ("warmup_steps", learning.warmup_steps, learning.warmup_steps >= 0, "at least 0"),
+            ("warmup_steps", learning.warmup_steps, learning.warmup >= 0, "at least 0"),
             ("grad_clip", learning.grad_clip, learning.grad_clip >= 0, "at least 0"),
             ("ema_decay", learning.ema_decay, 0 <= learning.ema_decay < 1, "in [0, 1)"),
+            ("ema_rampup", learning.ema_rampup, learning.rampup >= 0, "at least 0 (0: constant decay)"),
             ("label_dropout", learning.label_dropout, 0 <= learning.label_dropout <= 1, "in [0, 1]"),
             ("augment", learning.augment, 0 <= learning.augment <= 1, "in [0, 1]"),
             ("references", learning.references, learning.references >= 0, "at least 0"),
             ("log_every", self.machine.log_every, self.machine.log_every >= 1, "at least 1"),
             ("save_every", self.machine.save_every, self.machine.save_every >= 0, "at least 0 (0: only at the end)"),
+            ("checkpoint_minutes", self.machine.checkpoint_minutes, self.machine.checkpoint_minutes >= 0, "at least 0"),
             ("keep", self.machine.keep, self.machine.keep is None or self.machine.keep >= 1, "at least 1, or None"),
         ):
             if not fits:
                 raise UserError(f"{name} is {value}; it must be {allowed}.")
+
+    @property
+    def own_sampling(self) -> Sampling:
+        """How the run's images are drawn: what its flags say, on what suits the length of the training."""
+        return own_sampling(self.learning.steps * self.learning.batch_size, self.process.num_timesteps, self.sampling)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as in the YAML file."""
@@ -143,10 +176,7 @@ class TrainConfig:
             UserError: where the text is not such a configuration.
         """
         try:
-            tree = yaml.safe_load(text)
-            if isinstance(tree, dict) and "schedule" in tree:  # the name in version 0.1
-                tree["process"] = tree.pop("schedule")
-            return _build(cls, tree)
+            return _build(cls, _moved(yaml.safe_load(text)))
         except (yaml.YAMLError, TypeError, AttributeError) as error:
             raise UserError(f"this is not the configuration of a training run: {str(error).splitlines()[0]}") from error
 
@@ -161,10 +191,22 @@ def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
         return leaves
 
     a, b = flat(old.to_dict()), flat(new.to_dict())
-    machine = tuple(f"machine.{name}" for name in MachineConfig.__dataclass_fields__)
-    same_data = ("data.root", "data.download")
-    keys = [key for key in a | b if key not in machine + same_data and a.get(key) != b.get(key)]
+    may = ("machine.", "sampling.", "data.root", "data.download")
+    keys = [key for key in a | b if not key.startswith(may) and a.get(key) != b.get(key)]
     return [f"{key}: {a.get(key)} -> {b.get(key)}" for key in keys]
+
+
+def _moved(tree: Any) -> Any:
+    """A configuration of version 0.1 with its entries where they are now."""
+    if not isinstance(tree, dict):
+        return tree
+    tree = {"process" if part == "schedule" else part: entries for part, entries in tree.items()}
+    machine = dict(tree.get("machine") or {})
+    for old, part, new in (("mixed_precision", "learning", "mixed_precision"), ("grid_w", "sampling", "w")):
+        if old in machine:
+            value = machine.pop(old)
+            tree |= {"machine": machine, part: {new: value, **(tree.get(part) or {})}}
+    return tree
 
 
 def _plain(value: Any) -> Any:
@@ -185,7 +227,7 @@ def _build(hint: Any, value: Any) -> Any:
         return None if value is None else _build(options[0], value)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, dict):
-            raise TypeError(f"{value!r} where entries are needed")
+            raise TypeError("it is empty" if value is None else f"{value!r} where entries are needed")
         hints = get_type_hints(hint, include_extras=True)
         unknown = set(value) - set(hints)
         if unknown:

@@ -1,25 +1,35 @@
-"""Training: `train(config, out)` runs the loop, and goes on where an earlier call stopped."""
+"""Training. `train` is read from top to bottom: set up, then step after step until the last one.
+
+Nothing random is saved: every draw of a step comes from a generator that is seeded with (seed, rank, images seen). A
+checkpoint holds weights, their average, the optimiser and the step; from there a run goes on exactly as if it had not
+stopped.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import signal
-import time
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 from tqdm import tqdm
 
+from t2h.data.augment import augment
+from t2h.device import make_accelerator, own_accelerate_state
 from t2h.errors import UserError
 from t2h.files import replaced
+from t2h.methods.base import Batch
+from t2h.randomness import derive_seed, generator
 from t2h.samples.draw import draw_grid
-from t2h.training.checkpoints import RunFolder
 from t2h.training.config import TrainConfig
-from t2h.training.plan import summary
-from t2h.training.trainer import Trainer, make_accelerator
+from t2h.training.run import RunFolder
+from t2h.training.setup import Training
+from t2h.training.watch import Clock, Watch
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,7 @@ class TrainResult:
         images_seen: step × batch size.
         run: the run's folder.
         signal: the number of the signal that interrupted.
+        main_process: whether this is the process that writes; the others should say nothing.
     """
 
     status: Literal["finished", "already finished", "interrupted"]
@@ -39,42 +50,10 @@ class TrainResult:
     images_seen: int
     run: Path
     signal: int | None = None
+    main_process: bool = True
 
 
-class Interruption:
-    """Ctrl-C and SIGTERM ask the loop to save and leave, instead of killing it."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Interruption:
-        with contextlib.suppress(ValueError):  # not in the main thread: nobody sends signals here
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._asked)
-        return self
-
-    def _asked(self, number: int, _frame: object) -> None:
-        if self.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt  # asked twice: leave at once
-        self.signal = number
-
-    def __exit__(self, *_error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def asked(self, accelerator: Accelerator, step: int) -> bool:
-        """Whether any process was asked to stop; processes agree every 10 steps."""
-        if accelerator.num_processes == 1:
-            return self.signal is not None
-        if step % 10:
-            return False
-        flag = torch.tensor(float(self.signal or 0), device=accelerator.device)
-        found = int(accelerator.gather(flag.reshape(1)).max().item())
-        self.signal = found or self.signal
-        return bool(found)
-
-
+@own_accelerate_state()
 def train(config: TrainConfig, out: Path, progress: bool = True, extend: bool = False) -> TrainResult:
     """Train, or go on with the run in ``out``, until ``config.learning.steps``.
 
@@ -85,114 +64,174 @@ def train(config: TrainConfig, out: Path, progress: bool = True, extend: bool = 
         extend: the run may have been begun with fewer steps.
 
     Raises:
-        UserError: for data, options or a folder that do not fit.
+        UserError: for data, options or a folder that do not fit; for a loss that is no number.
     """
-    run, total = RunFolder(out), config.learning.steps
-    run.check(config, extend)
-    accelerator = make_accelerator(config)
-    trainer = Trainer(config, out, accelerator)
-    if accelerator.is_main_process:
-        run.begin(config, trainer.setup.table)
+    # --- set up; nothing is written before everything fits
+    run = RunFolder(out)
+    config = run.settled(config, extend)
+    learning, machine = config.learning, config.machine
+    accelerator = make_accelerator(machine.device, learning.mixed_precision)
+    main = accelerator.is_main_process
+    training = Training(config, accelerator, run.architecture())
+    run.check_images(training.table)
+    accelerator.wait_for_everyone()
+    if main:
+        run.begin(config, training.table)
     accelerator.wait_for_everyone()
     if (state := run.load()) is not None:
-        trainer.restore(state)
+        training.restore(state)
         del state
-    if trainer.step >= total:
-        return TrainResult("already finished", trainer.step, trainer.images_seen, out)
-    if accelerator.is_main_process:
-        run.rewind(trainer.step)
-        if progress:
-            print(summary(trainer) + (f"\nresuming    at step {trainer.step:,}" if trainer.step else ""), flush=True)
-    _start_trackers(accelerator, config, out)
-    with Interruption() as interruption:
-        _loop(trainer, interruption, progress)
-    if config.machine.trackers:
-        accelerator.end_training()
-    status: Literal["finished", "interrupted"] = "finished" if trainer.step >= total else "interrupted"
-    return TrainResult(status, trainer.step, trainer.images_seen, out, interruption.signal)
+    if training.step >= learning.steps:
+        return TrainResult("already finished", training.step, training.images_seen, out, None, main)
+    if main:
+        run.rewind(training.step)
+    if main and progress:
+        print(training.summary() + (f"\nresuming    at step {training.step:,}" if training.step else ""), flush=True)
+    start_trackers(accelerator, machine.trackers, out)
 
-
-def _loop(trainer: Trainer, interruption: Interruption, progress: bool) -> None:
-    config, accelerator = trainer.config, trainer.accelerator
-    machine, learning = config.machine, config.learning
-    main = accelerator.is_main_process
-    before = [line for line in trainer.run.metrics() if "seconds" in line]
-    clock = _Clock(before[-1]["seconds"] if before else 0.0, trainer.images_seen)
-    batches = trainer.stream.batches(trainer.images_seen, trainer.share)
-    with tqdm(
-        initial=trainer.images_seen,
+    # --- the loop
+    clock = Clock(training.images_seen, run.metrics())
+    batches = training.stream.batches(training.images_seen, training.share)
+    bar = tqdm(
+        initial=training.images_seen,
         total=learning.steps * learning.batch_size,
         unit="img",
         unit_scale=True,
-        desc=trainer.run.path.name,
+        desc=out.name,
         disable=not (progress and main),
         mininterval=0.5,
-    ) as bar:
-        while trainer.step < learning.steps and not interruption.asked(accelerator, trainer.step):
-            trainer.take_step(batches)
+    )
+    with bar, Watch(accelerator, machine.checkpoint_minutes) as watch:
+        while training.step < learning.steps:
+            take_step(training, batches)
             bar.update(learning.batch_size)
-            done = trainer.step == learning.steps
-            if trainer.step % machine.log_every == 0 or done:
-                line = trainer.flush() | clock.read(trainer.images_seen)
-                bar.set_postfix(loss=f"{line['loss']:.4f}", step=trainer.step)
-                _log(trainer, line)
-            if machine.save_every and trainer.step % machine.save_every == 0 and not done:
-                trainer.save()
-            if machine.grid_every and trainer.step % machine.grid_every == 0 and not done:
-                save_grid(trainer)
-    trainer.save()
-    if trainer.step == learning.steps and machine.grid_every is not None:
-        save_grid(trainer)
+            step, last = training.step, training.step == learning.steps
+            if step % machine.log_every == 0 or last:
+                line = metrics_of(training) | clock.read(training.images_seen)
+                bar.set_postfix(loss=f"{line['loss']:.4f}", step=step)
+                if main:
+                    accelerator.log({k: v for k, v in line.items() if k != "step"}, step=step)
+                    run.log(line | training.objective.statistics())
+            asked = watch.asked(step)
+            if last or (machine.save_every and step % machine.save_every == 0):
+                save(training, run)
+            elif asked:
+                save(training, run, resume_only=True)
+            grids = machine.grid_every
+            if main and ((last and grids is not None) or (grids and step % grids == 0)):
+                with replaced(out / "grids" / f"step_{step:08d}.png") as file:
+                    draw_grid(training.pipeline()).save(file, format="PNG")
+            if asked == "stop":
+                break
+
+    if machine.trackers:
+        accelerator.end_training()
+    status: Literal["finished", "interrupted"] = "finished" if training.step >= learning.steps else "interrupted"
+    return TrainResult(status, training.step, training.images_seen, out, watch.signal, main)
 
 
-def _log(trainer: Trainer, line: dict[str, Any]) -> None:
-    """A line of metrics, with what the objective has counted, in the file and in the trackers."""
-    if not trainer.accelerator.is_main_process:
-        return
-    if trainer.config.machine.trackers:
-        trainer.accelerator.log({k: v for k, v in line.items() if k != "step"}, step=trainer.step)
-    objective = trainer.accelerator.unwrap_model(trainer.model).objective
-    trainer.run.log(line | objective.statistics())
+def take_step(training: Training, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+    """One optimisation step: batch, loss, backward; clip, step, average."""
+    learning, accelerator = training.config.learning, training.accelerator
+    # from step 0 on, as the official code: the very first step has rate 0
+    warmed = min(training.step / learning.warmup, 1.0) if learning.warmup else 1.0
+    for group in training.optimizer.param_groups:
+        group["lr"] = learning.lr * warmed
+    for part in range(learning.accumulate):
+        batch = draw_batch(training, *next(batches), part)
+        last = part == learning.accumulate - 1
+        with contextlib.nullcontext() if last else accelerator.no_sync(training.model):
+            terms = training.model(batch)
+            loss = torch.stack(list(terms.values())).sum()
+            accelerator.backward(loss / learning.accumulate)
+        for name, term in {"loss": loss, **terms}.items():  # stays on the device
+            training.window[name] = training.window.get(name, 0) + term.detach().float()
+        training.window_parts += 1
+    if learning.grad_clip:
+        accelerator.clip_grad_norm_(training.model.parameters(), learning.grad_clip)
+    training.optimizer.step()
+    training.optimizer.zero_grad(set_to_none=True)
+    training.average.update(training.objective.merged(training.unet), training.step)
+    training.step += 1
 
 
-class _Clock:
-    """Seconds of training, earlier calls included, and images per second since the last reading."""
+def draw_batch(training: Training, x0: Tensor, y: Tensor, part: int = 0) -> Batch:
+    """A part of the batch as this process sees it, augmented and noised; its references are those of all processes."""
+    learning, accelerator, share = training.config.learning, training.accelerator, training.share
+    rank, position = share.rank, training.images_seen + part * share.size * share.world
 
-    def __init__(self, seconds: float, images_seen: int) -> None:
-        self.start = time.perf_counter() - seconds
-        self.last = time.perf_counter(), images_seen
+    def augmented(x0: Tensor, purpose: str, *numbers: int) -> tuple[Tensor, Tensor | None]:
+        if not learning.augment:
+            return x0, None
+        return augment(x0, learning.augment, generator(x0.device, learning.seed, purpose, *numbers))
 
-    def read(self, images_seen: int) -> dict[str, float]:
-        now = time.perf_counter()
-        rate = (images_seen - self.last[1]) / (now - self.last[0])
-        self.last = now, images_seen
-        return {"images_per_second": round(rate, 1), "seconds": round(now - self.start, 2)}
+    x0, augmentation = augmented(x0, "augmentation", rank, position)
+    dropout = learning.label_dropout
+    if learning.dropout_unit == "batch":  # the whole batch alike, whatever its parts and processes
+        coin = torch.rand((), generator=generator("cpu", learning.seed, "label dropout", training.images_seen))
+        dropout = float(coin < dropout)
+    draws = generator(x0.device, learning.seed, "noise", rank, position)
+    batch = Batch.noised(training.config.process, x0, y, draws, training.null_label, dropout, "sample", augmentation)
+    if training.objective.needs_references:
+        if accelerator.num_processes > 1:
+            x0, y = accelerator.gather(x0), accelerator.gather(y)
+        if learning.references:
+            k = position // (share.size * share.world)
+            further, labels = training.stream.references(k, learning.references)
+            further, _ = augmented(further, "augmentation of others", k)
+            x0, y = torch.cat([x0, further]), torch.cat([y, labels])
+        batch = batch.with_references(x0, y, offset=rank * share.size)
+    torch.manual_seed(derive_seed(learning.seed, "dropout", rank, position))  # of the network
+    return batch
 
 
-def save_grid(trainer: Trainer) -> None:
-    """Draw a grid of samples from fixed noise, rows from head to tail, into RUN/grids."""
-    if not trainer.accelerator.is_main_process:
-        return
-    config = trainer.config
-    pipeline = trainer.setup.pipeline(trainer.average.unet, trainer.images_seen)
-    grid = draw_grid(pipeline, replace(pipeline.sampling, w=config.machine.grid_w, seed=config.learning.seed))
-    with replaced(trainer.run.path / "grids" / f"step_{trainer.step:08d}.png") as file:
-        grid.save(file, format="PNG")
+def check_finite(training: Training) -> dict[str, float]:
+    """The means of the loss terms since the last line of metrics.
+
+    Raises:
+        UserError: in all processes, if the loss is no number in one of them; checkpoints are left as they are.
+    """
+    means = {name: total.item() / training.window_parts for name, total in training.window_means().items()}
+    if not math.isfinite(means.get("loss", 0.0)):
+        raise UserError(
+            f"the loss is no number at step {training.step}; lower --lr, or use --mixed-precision bf16 or no. "
+            "The last checkpoint is as it was."
+        )
+    return means
 
 
-def _start_trackers(accelerator: Accelerator, config: TrainConfig, out: Path) -> None:
-    if not config.machine.trackers:
+def metrics_of(training: Training) -> dict[str, Any]:
+    """A line of metrics; the window begins anew."""
+    means = check_finite(training)
+    training.gather_counts()
+    training.window, training.window_parts = {}, 0
+    seen, lr = training.images_seen, training.optimizer.param_groups[0]["lr"]
+    return {"step": training.step, "images_seen": seen, **means, "lr": lr}
+
+
+def save(training: Training, run: RunFolder, resume_only: bool = False) -> None:
+    """Write a checkpoint and the pipeline folder, from the main process."""
+    check_finite(training)
+    state = training.state()
+    if training.accelerator.is_main_process:
+        run.save(state, training.step, training.config.machine.keep, resume_only)
+        run.save_pipeline(training.pipeline())
+    training.accelerator.wait_for_everyone()
+
+
+def start_trackers(accelerator: Accelerator, names: tuple[str, ...], out: Path) -> None:
+    """Raises `UserError` for a tracker that is unknown or not installed."""
+    if not names:
         return
     from accelerate.tracking import filter_trackers
 
     try:
-        accelerator.log_with = filter_trackers(list(config.machine.trackers), out / "trackers")
-        if len(accelerator.log_with) < len(config.machine.trackers):
+        accelerator.log_with = filter_trackers(list(names), out / "trackers")
+        if len(accelerator.log_with) < len(names):
             raise ValueError("not installed")
     except ValueError as error:
-        names = ", ".join(config.machine.trackers)
         raise UserError(
-            f"--trackers {names}: {error}; install them (pip install tensorboard, wandb, trackio)."
+            f"--trackers {', '.join(names)}: {error}; install them (pip install tensorboard, wandb, trackio)."
         ) from error
     accelerator.project_configuration.logging_dir = str(out / "trackers")
     accelerator.init_trackers("t2h")

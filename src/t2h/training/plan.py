@@ -3,48 +3,29 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import torch
 
+from t2h.device import make_accelerator, own_accelerate_state
 from t2h.training.config import TrainConfig
-from t2h.training.trainer import Trainer, make_accelerator
+from t2h.training.loop import check_finite, draw_batch, take_step
+from t2h.training.setup import Training
 
 
-def summary(trainer: Trainer) -> str:
-    """What a run is made of, in lines: data, network, where it begins, objective, images to see."""
-    config, table, learning = trainer.config, trainer.setup.table, trainer.config.learning
-    counts, total = table.class_counts, learning.steps * learning.batch_size
-    parameters = sum(p.numel() for p in trainer.model.parameters())
-    passes = trainer.setup.objective.passes
-    begins = [f"begins with {trainer.setup.origin}"] if trainer.setup.origin else []
-    return "\n".join(
-        [
-            f"data        {table.name} ({table.split}): {len(table):,} images of {table.num_classes} classes, "
-            f"{counts.max():,} … {counts.min():,} a class; {trainer.stream.describe()}",
-            f"network     {parameters:,} parameters, {table.image_size[0]} px, "
-            f"{'class-conditional' if config.network.conditional else 'unconditional'}",
-            *begins,
-            f"objective   {config.objective}, {passes} network pass{'es' * (passes > 1)} a step",
-            f"images      {total:,} to see: {learning.steps:,} steps of {learning.batch_size}, "
-            f"{total / len(table):,.0f} times the data",
-        ]
-    )
-
-
+@own_accelerate_state()
 def plan(config: TrainConfig, timed_steps: int = 3) -> str:
     """The plan as text: class table, parameters, images to see, memory and time. Takes a few steps; writes nothing.
 
     Raises:
         UserError: as `train`.
     """
-    accelerator = make_accelerator(config)
-    trainer = Trainer(config, Path("dry-run"), accelerator)
-    per_step = seconds_per_step(trainer, timed_steps)
-    weights, saved = memory(trainer)
+    accelerator = make_accelerator(config.machine.device, config.learning.mixed_precision)
+    training = Training(config, accelerator)
+    per_step = seconds_per_step(training, timed_steps)
+    weights, saved = memory(training)
     return "\n".join(
         [
-            summary(trainer),
+            training.summary(),
             f"memory      about {(weights + saved) / 2**30:.2f} GiB: {weights / 2**30:.2f} for weights, EMA, gradients "
             f"and Adam, {saved / 2**30:.2f} for activations",
             f"time        about {duration(per_step * config.learning.steps)} on {accelerator.device} "
@@ -53,21 +34,21 @@ def plan(config: TrainConfig, timed_steps: int = 3) -> str:
     )
 
 
-def seconds_per_step(trainer: Trainer, steps: int = 3) -> float:
+def seconds_per_step(training: Training, steps: int = 3) -> float:
     """Seconds of an optimisation step, measured over a few, after one to warm up."""
-    batches = trainer.stream.batches(0, trainer.share)
-    trainer.take_step(batches)
-    trainer.check()
+    batches = training.stream.batches(0, training.share)
+    take_step(training, batches)
+    check_finite(training)
     start = time.perf_counter()
     for _ in range(steps):
-        trainer.take_step(batches)
-    trainer.check()  # waits for the device
+        take_step(training, batches)
+    check_finite(training)  # waits for the device
     return (time.perf_counter() - start) / steps
 
 
-def memory(trainer: Trainer) -> tuple[int, int]:
+def memory(training: Training) -> tuple[int, int]:
     """Bytes for weights, EMA, gradients and Adam's two moments; and for what one pass saves for its backward pass."""
-    weights = 5 * sum(p.numel() * p.element_size() for p in trainer.model.parameters())
+    weights = 5 * sum(p.numel() * p.element_size() for p in training.model.parameters())
     seen: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -75,12 +56,12 @@ def memory(trainer: Trainer) -> tuple[int, int]:
         seen[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    x0, y = next(trainer.stream.batches(0, trainer.share))
+    x0, y = next(training.stream.batches(0, training.share))
     sample = slice(0, min(2, len(x0)))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        terms = trainer.model(trainer.noised(x0[sample], y[sample], 0))
+        terms = training.model(draw_batch(training, x0[sample], y[sample]))
     del terms
-    parameters = {p.untyped_storage().data_ptr() for p in trainer.model.parameters()}
+    parameters = {p.untyped_storage().data_ptr() for p in training.model.parameters()}
     saved = sum(nbytes for pointer, nbytes in seen.items() if pointer not in parameters)
     return weights, saved * len(x0) // len(x0[sample])
 

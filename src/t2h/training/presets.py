@@ -8,6 +8,7 @@ from t2h.data.config import DataConfig
 from t2h.errors import unknown_name
 from t2h.methods import MethodOptions
 from t2h.methods.t2h import T2H
+from t2h.sampling import SamplingFlags
 from t2h.training.config import LearningConfig, MachineConfig, NetworkConfig, TrainConfig
 
 _DATA = {
@@ -16,7 +17,7 @@ _DATA = {
     "tiny-imagenet-200-lt": (DataConfig(data="tiny-imagenet-200", imbalance=0.01), "tiny-imagenet"),
 }
 
-# Adam 2e-4, warm-up 5,000, clip 1, EMA 0.9999, batch 128, flips, 500,001 steps; labels dropped batch by batch.
+# Adam 2e-4, warm-up 5,000, clip 1, constant EMA 0.9999, batch 128, flips, 500,001 steps; labels dropped batch by batch.
 _LEARNING = LearningConfig(
     steps=500_001,
     batch_size=128,
@@ -24,10 +25,12 @@ _LEARNING = LearningConfig(
     warmup_steps=5_000,
     grad_clip=1.0,
     ema_decay=0.9999,
+    ema_rampup=0.0,
     label_dropout=0.1,
     dropout_unit="batch",
     flip="on",
 )
+_SAMPLING = SamplingFlags(scheduler="ddim", steps=100, w=1.5)
 _MACHINE = MachineConfig(save_every=100_000, keep=None, grid_every=10_000)
 
 _ROWS = {
@@ -55,6 +58,7 @@ PRESETS: dict[str, TrainConfig] = {
         methods=methods,
         learning=_LEARNING,
         machine=_MACHINE,
+        sampling=_SAMPLING,
     )
     for data_name, (data, network) in _DATA.items()
     for row_name, (objective, methods, conditional) in _ROWS.items()

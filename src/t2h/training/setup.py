@@ -1,30 +1,32 @@
-"""From a configuration to the objects of a run: data, network, objective, pipeline."""
+"""From a configuration to the objects of a run: data, network, objective, optimiser, average."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from t2h.data import ImageTable, load
+from t2h.data import load
 from t2h.data.augment import PARAMETERS
+from t2h.data.batches import BatchStream, Share
 from t2h.errors import UserError
 from t2h.methods import build_objective
 from t2h.methods.base import Batch, Context
 from t2h.methods.objective import Objective
-from t2h.network import UNetDenoiser, augmentation_embedding, build_network, network_config, null_label
+from t2h.methods.transfers import UNIT
+from t2h.network import UNetDenoiser, augmentation_embedding, build_network, null_label
 from t2h.pipeline import T2HPipeline
-from t2h.process import Process
 from t2h.randomness import derive_seed
 from t2h.samples.draw import make_scheduler
-from t2h.sampling import own_sampling
+from t2h.sampling import set_steps
 from t2h.training.config import TrainConfig
-from t2h.training.fine_tuning import Start, network_from
+from t2h.training.initial import InitialNetwork, initial_network
 
 
 class TrainingModel(nn.Module):
@@ -41,34 +43,98 @@ class TrainingModel(nn.Module):
             return self.objective(self.denoiser, batch)
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What a run is made of, on the CPU, before training."""
+class Training:
+    """What a run is made of, on its device, and how far it has come.
 
-    config: TrainConfig
-    table: ImageTable
-    process: Process
-    denoiser: UNetDenoiser
-    objective: Objective
-    origin: str | None = None
-    """Of the weights that another run gave, in words."""
+    Args:
+        config: of the run.
+        accelerator: device and processes.
+        architecture: of the network, if a checkpoint will replace its weights: `init` is not needed then.
+
+    Attributes:
+        share: this process's share of each pass.
+        step: optimisation steps so far.
+        window, window_parts: sums of the loss terms since the last line of metrics, and over how many passes.
+
+    Raises:
+        UserError: for data that cannot be read, and options that do not fit them.
+    """
+
+    def __init__(
+        self, config: TrainConfig, accelerator: Accelerator, architecture: dict[str, Any] | None = None
+    ) -> None:
+        self.config, self.accelerator = config, accelerator
+        learning, machine, device = config.learning, config.machine, accelerator.device
+        self.scheduler = make_scheduler(config.own_sampling.scheduler, config.process)
+        set_steps(self.scheduler, config.own_sampling.steps)  # what cannot be drawn shows before hours of training
+        self.table = load(config.data)
+        initial = InitialNetwork(build_network(architecture)) if architecture else initial_network(config, self.table)
+        self.unet, self.origin = initial.unet, initial.origin
+        self.null_label = null_label(self.unet)
+        embedding = None
+        if learning.augment:
+            seed = derive_seed(learning.seed, "augmentation weights")
+            embedding = augmentation_embedding(self.unet, PARAMETERS, seed)
+        self.denoiser = UNetDenoiser(self.unet, embedding)
+        context = Context(torch.from_numpy(self.table.class_counts), config.process, self.null_label)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(learning.seed, "objective weights"))
+            self.objective = build_objective(config.objective, config.methods, context, self.denoiser)
+        model = TrainingModel(self.denoiser, self.objective).to(device)
+        fused = device.type in ("cuda", "cpu")
+        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning.lr, fused=fused)
+        self.average = MovingAverage(self.unet, learning.ema_decay, learning.rampup)
+        if machine.compile == "on" or (machine.compile == "auto" and device.type == "cuda"):
+            self.unet.compile()
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        # the augmentation has mirrors of its own, of which it tells the network
+        mirrored = learning.flip == "on" or (learning.flip == "auto" and self.table.name != "digits")
+        self.stream = BatchStream(
+            self.table,
+            device,
+            learning.seed,
+            learning.resampling,
+            mirrored and not learning.augment,
+            int(machine.resident_gib * 2**30),
+            machine.workers,
+        )
+        parts = accelerator.num_processes * learning.accumulate
+        if learning.batch_size % parts:
+            raise UserError(
+                f"a batch of {learning.batch_size} images does not divide into {accelerator.num_processes} process(es) "
+                f"× {learning.accumulate} part(s); choose a --batch-size that {parts} divides."
+            )
+        self.share = Share(learning.batch_size // parts, accelerator.process_index, accelerator.num_processes)
+        self.step = 0
+        self.window: dict[str, Tensor] = {}
+        self.window_parts = 0
 
     @property
-    def unet(self) -> UNet2DModel:
-        """The network that is trained, and whose average is sampled."""
-        return self.denoiser.unet
+    def images_seen(self) -> int:
+        """How many images the run has shown to the network."""
+        return self.step * self.config.learning.batch_size
 
-    def model(self) -> TrainingModel:
-        """What is optimised."""
-        return TrainingModel(self.denoiser, self.objective)
+    def summary(self) -> str:
+        """What the run is made of, in lines: data, network, its origin, objective, images to see."""
+        table, learning = self.table, self.config.learning
+        counts, total = table.class_counts, learning.steps * learning.batch_size
+        parameters, passes = sum(p.numel() for p in self.model.parameters()), self.objective.passes
+        kind = "unconditional" if self.null_label is None else "class-conditional"
+        return "\n".join(
+            [
+                f"data        {table.name} ({table.split}): {len(table):,} images of {table.num_classes} classes, "
+                f"{counts.max():,} … {counts.min():,} a class; {self.stream.describe()}",
+                f"network     {parameters:,} parameters, {table.image_size[0]} px, {kind}",
+                *([f"begins with {self.origin}"] if self.origin else []),
+                f"objective   {self.config.objective}, {passes} network pass{'es' * (passes > 1)} a step",
+                f"images      {total:,} to see: {learning.steps:,} steps of {learning.batch_size}, "
+                f"{total / len(table):,.0f} times the data",
+                *(f"warning     {line}" for line in learning.warnings()),
+            ]
+        )
 
-    @property
-    def null_label(self) -> int | None:
-        """K; None for an unconditional network."""
-        return null_label(self.unet)
-
-    def pipeline(self, unet: UNet2DModel, images_seen: int) -> T2HPipeline:
-        """The pipeline around a network of this run."""
+    def pipeline(self) -> T2HPipeline:
+        """The pipeline of the average, as it is stored."""
         config, table = self.config, self.table
         training = {
             "Data": f"{table.name}, {table.split}, {len(table):,} images",
@@ -82,77 +148,92 @@ class Setup:
             training["Augmentation"] = f"ADA, p = {config.learning.augment:g}"
         if config.network.init:
             training["Fine-tuned from"] = Path(config.network.init).name
-        learning = config.learning
-        own = own_sampling(learning.steps * learning.batch_size, self.process.num_timesteps)
         return T2HPipeline(
-            unet,
-            make_scheduler(own.scheduler, self.process),
+            self.average.unet,
+            self.scheduler,
             class_names=table.class_names,
             class_counts=table.class_counts.tolist(),
             method=config.objective,
-            images_seen=images_seen,
+            images_seen=self.images_seen,
+            sampling=asdict(config.own_sampling),
             training=training,
-            sampling=asdict(own),
         )
 
+    # --- checkpoints --------------------------------------------------------------------------------------------------
 
-def network_of(config: TrainConfig, table: ImageTable) -> Start:
-    """The network of a run as it begins: fresh, or from `init`.
+    def gather_counts(self) -> None:
+        """Move what the objective has counted in other processes to the main one, which logs and saves it."""
+        if self.accelerator.num_processes > 1:
+            for count in self.objective.counts().values():
+                total = self.accelerator.reduce(count, "sum")
+                count.copy_(total if self.accelerator.is_main_process else torch.zeros_like(count))
 
-    Raises:
-        UserError: if the images are not square or do not fit the network, or there is no such `init`.
-    """
-    height, width = table.image_size
-    if height != width:
-        raise UserError(f"images are {height}×{width}; square ones are needed. Give --image-size to crop them.")
-    name = config.network.network
-    if name == "auto":
-        name = "digits" if height <= 16 else "small" if height <= 32 else "tiny-imagenet"
-    classes = table.num_classes if config.network.conditional else None
-    seed = derive_seed(config.learning.seed, "weights")
-    if config.network.init:
-        return network_from(config, table, seed)
-    architecture = network_config(name, classes, table.channels, height, config.network.dropout)
-    return Start(build_network(architecture, seed))
+    def window_means(self) -> dict[str, Tensor]:
+        """The sums of the window, as means over the processes."""
+        return {name: self.accelerator.reduce(total, "mean") for name, total in self.window.items()}
+
+    def _parts(self) -> dict[str, Any]:
+        """What has a state, under its name in a checkpoint; None for what this run has none of."""
+        return {
+            "unet": self.unet,
+            "ema": self.average.unet,
+            "augmentation": self.denoiser.augmentation,
+            "objective": self.objective,
+            "optimizer": self.optimizer,
+            "scaler": self.accelerator.scaler,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds: tensors and plain values only. All processes call it together."""
+        self.gather_counts()
+        return {
+            "format": "t2h-checkpoint",
+            "step": self.step,
+            "images_seen": self.images_seen,
+            **{name: None if part is None else part.state_dict() for name, part in self._parts().items()},
+            "window": self.window_means(),
+            "window_parts": self.window_parts,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        state = {**state, "objective": _objective_state(state["objective"])}
+        for name, part in self._parts().items():
+            if part is not None and state[name] is not None:
+                part.load_state_dict(state[name])
+        if not self.accelerator.is_main_process:
+            for count in self.objective.counts().values():
+                count.zero_()
+        self.step = state["step"]
+        self.window = {name: total.to(self.accelerator.device) for name, total in state["window"].items()}
+        self.window_parts = state["window_parts"]
 
 
-def set_up(config: TrainConfig, architecture: dict[str, Any] | None = None) -> Setup:
-    """Load the data and make network and objective.
-
-    Args:
-        config: the run's.
-        architecture: of the network, where a checkpoint will replace its weights: `init` is not needed then.
-
-    Raises:
-        UserError: for data that cannot be read, and options that do not fit them.
-    """
-    table, process = load(config.data), config.process
-    learning = config.learning
-    start = network_of(config, table) if architecture is None else Start(build_network(architecture))
-    unet = start.unet
-    told = None
-    if learning.augment:
-        told = augmentation_embedding(unet, PARAMETERS, derive_seed(learning.seed, "augmentation weights"))
-    denoiser = UNetDenoiser(unet, told)
-    context = Context(torch.from_numpy(table.class_counts), process, null_label(unet))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(learning.seed, "objective weights"))
-        objective = build_objective(config.objective, config.methods, context, denoiser)
-    return Setup(config, table, process, denoiser, objective, start.origin)
+def _objective_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """An objective's state under the names of now; version 0.1 counted transfers as floats."""
+    named = {name.replace("regularisers.", "terms."): value for name, value in state.items()}
+    if (counted := named.pop("target.counted", None)) is not None:
+        named["aim.counter.counted"] = (counted.double() * UNIT).round().long()
+    return named
 
 
 class MovingAverage:
-    """The exponential moving average of a network's weights: θ̄ ← decay θ̄ + (1 - decay) θ after every step, from step 0.
+    """The exponential moving average of a network's weights: θ̄ ← d θ̄ + (1 - d) θ after every step.
 
-    As the official code: θ̄ begins as the initial weights, and the decay is constant.
+    θ̄ begins as the initial weights. With ``rampup`` r its half-life is at most r times the images seen so far (Karras
+    et al. 2022, EDM), so d = min(decay, 0.5^(1/(r s))) at step s = 0, 1, ...: the initial weights are forgotten at
+    once. r = 0 is the constant decay of the papers' codes, decay^s of which is initial weights still.
     """
 
-    def __init__(self, unet: UNet2DModel, decay: float) -> None:
+    def __init__(self, unet: UNet2DModel, decay: float, rampup: float) -> None:
+        self.decay, self.rampup = decay, rampup
         self.unet = type(unet).from_config(unet.config)
         self.unet.load_state_dict(unet.state_dict())
         self.unet.eval().requires_grad_(False).to(next(unet.parameters()).device)
-        self._average = get_ema_multi_avg_fn(decay)
 
-    def update(self, weights: list[Tensor]) -> None:
-        """Take one step towards these weights, in the order of the network's parameters."""
-        self._average(list(self.unet.parameters()), weights, None)
+    def update(self, weights: list[Tensor], step: int) -> None:
+        """Take the weights after ``step``, counted from 0, in the order of the network's parameters."""
+        decay = self.decay
+        if self.rampup:
+            decay = min(decay, 0.5 ** (1 / (self.rampup * step)) if step else 0.0)
+        get_ema_multi_avg_fn(decay)(list(self.unet.parameters()), weights, None)

@@ -1,4 +1,4 @@
-"""Fine-tuning: a run that begins with the weights of another."""
+"""The network that a run begins with: a fresh one, or that of another run (`--init`)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,40 @@ from t2h.errors import UserError
 from t2h.network import build_network, freeze_null_label, network_config
 from t2h.pipeline import T2HPipeline
 from t2h.process import NoiseSchedule
+from t2h.randomness import derive_seed
 from t2h.samples.draw import load_pipeline
 from t2h.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialNetwork:
     """The network that a run begins with, and where its weights come from, in words; None for fresh ones."""
 
     unet: UNet2DModel
     origin: str | None = None
 
 
-def network_from(config: TrainConfig, table: ImageTable, seed: int) -> Start:
+def initial_network(config: TrainConfig, table: ImageTable) -> InitialNetwork:
+    """The network of a run as it begins: fresh, or from `init`.
+
+    Raises:
+        UserError: if the images are not square or do not fit the network, or there is no such `init`.
+    """
+    height, width = table.image_size
+    if height != width:
+        raise UserError(f"images are {height}×{width}; square ones are needed. Give --image-size to crop them.")
+    seed = derive_seed(config.learning.seed, "weights")
+    if config.network.init:
+        return _network_of_another(config, table, seed)
+    name = config.network.network
+    if name == "auto":
+        name = "digits" if height <= 16 else "small" if height <= 32 else "tiny-imagenet"
+    classes = table.num_classes if config.network.conditional else None
+    architecture = network_config(name, classes, table.channels, height, config.network.dropout)
+    return InitialNetwork(build_network(architecture, seed))
+
+
+def _network_of_another(config: TrainConfig, table: ImageTable, seed: int) -> InitialNetwork:
     """The network of `config.network.init`, for the classes of ``table``.
 
     Every weight is taken over but the class embedding: a class keeps its row where the other network knows its name
@@ -60,7 +81,9 @@ def network_from(config: TrainConfig, table: ImageTable, seed: int) -> Start:
     unet.load_state_dict(weights)
     freeze_null_label(unet)
     knows = f"; knows {len(known)} of {table.num_classes} classes" * config.network.conditional
-    return Start(unet, f"{source} ({pipeline.config['method']}, {pipeline.config['images_seen']:,} images seen{knows})")
+    return InitialNetwork(
+        unet, f"{source} ({pipeline.config['method']}, {pipeline.config['images_seen']:,} images seen{knows})"
+    )
 
 
 def known_classes(pipeline: T2HPipeline, table: ImageTable) -> dict[int, int]:
