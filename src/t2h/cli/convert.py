@@ -38,8 +38,8 @@ class Args:
     """Images per training step, to note how many images the network has seen."""
     method: str = "official"
     """What the network was trained with, to note it."""
-    w: float = 1.5
-    """The guidance weight to note; guidance_scale is 1 + w."""
+    w: float | None = None
+    """The guidance weight that the pipeline carries. Default: the papers'."""
     step: int = 0
     """For to-official: the training step to write."""
     overwrite: bool = False

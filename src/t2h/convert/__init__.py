@@ -40,7 +40,7 @@ def from_official(
     image_size: int | None = None,
     batch_size: int = 128,
     method: str = "official",
-    w: float = 1.5,
+    w: float | None = None,
 ) -> T2HPipeline:
     """The pipeline of an official T2H or CBDM checkpoint (`ckpt_N.pt`, or the same compressed as `.pt.xz`).
 
@@ -52,7 +52,7 @@ def from_official(
         image_size: height and width in pixels; None takes them from the checkpoint's `fixed_x_T`.
         batch_size: images per training step, from which follows how many images the network has seen.
         method: what it was trained with; the file does not say.
-        w: the guidance weight recorded in the pipeline.
+        w: the guidance weight that the pipeline carries; None is the papers'.
 
     Raises:
         UserError: if the file is no such checkpoint, or the arguments contradict it.

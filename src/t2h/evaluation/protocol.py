@@ -19,8 +19,6 @@ from t2h.version import __version__
 
 FULL = 50_000
 """Images that published results use."""
-SAMPLER = {"scheduler": "ddim", "steps": 100, "eta": 0.0, "clipping": "final", "mixed_precision": "no"}
-"""The default sampler. Its seed is recorded, but no factor to agree on."""
 
 
 def source_of(samples: SampleSet, num_classes: int, name: str | None = None) -> Provenance:
@@ -35,11 +33,7 @@ def provenance(
     facts: dict[str, Any], name: str, labels: str, image_path: str = "8-bit", config: dict[str, Any] | None = None
 ) -> Provenance:
     """What `samples.json` (or the pipeline itself) says about the samples; unknown where it says nothing."""
-    sampler = None
-    if all(key in facts for key in ("scheduler", "steps", "seed")):
-        drawn = Sampling.of(facts)
-        sampler = {key: getattr(drawn, key) for key in ("scheduler", "steps", "seed", "eta", "mixed_precision")}
-        sampler["clipping"] = "every step" if drawn.clip_sample else "final"
+    known = all(key in facts for key in ("scheduler", "steps", "seed"))
     return Provenance(
         name=name,
         method=facts.get("method"),
@@ -48,10 +42,17 @@ def provenance(
         config=config,
         seed=None if config is None else config.get("learning", {}).get("seed"),
         class_counts=facts.get("class_counts"),
-        sampler=sampler,
+        sampler=_sampler(Sampling.of(facts)) if known else None,
         labels=labels,
         image_path=image_path,
     )
+
+
+def _sampler(drawn: Sampling) -> dict[str, Any]:
+    """How samples are drawn, beside the guidance. The seed is recorded, but no factor to agree on."""
+    values = {key: getattr(drawn, key) for key in ("scheduler", "steps", "seed", "eta")}
+    clipping = "every step" if drawn.clip_sample else "final"
+    return values | {"clipping": clipping, "mixed_precision": drawn.mixed_precision}
 
 
 def protocol(source: Provenance, judge: Judge) -> dict[str, Any]:
@@ -132,8 +133,8 @@ def _sampler_notes(sampler: dict[str, Any] | None) -> list[str]:
         return ["the sampler is not known"]
     different = [
         f"{key.replace('_', ' ')} {sampler.get(key)}"
-        for key, default in SAMPLER.items()
-        if sampler.get(key) not in (None, default)
+        for key, default in _sampler(Sampling()).items()
+        if key != "seed" and sampler.get(key) not in (None, default)
     ]
     return [f"sampler: {', '.join(different)}, not DDIM with 100 steps"] if different else []
 

@@ -17,8 +17,9 @@ from t2h.errors import UserError
 from t2h.files import replaced
 from t2h.results.metrics import metric_of
 from t2h.results.point import Point, in_order_of_w
+from t2h.sampling import Sampling
 
-PAPER_W = 1.5
+PAPER_W = Sampling().w
 """The guidance weight at which the T2H paper reports."""
 FORMAT, VERSION = "t2h-result", 2
 
