@@ -317,6 +317,8 @@ def test_bottleneck() -> None:
     out, bottleneck = denoiser.with_bottleneck(torch.zeros(2, 1, 8, 8), torch.tensor([1, 2]), torch.tensor([0, 3]))
     assert out.shape == (2, 1, 8, 8)
     assert bottleneck.shape == (2, 64, 4, 4)
+    denoiser(torch.zeros(2, 1, 8, 8), torch.tensor([1, 2]), torch.tensor([0, 3]))
+    assert denoiser._bottleneck is None  # kept only where it is asked for: it holds on to the pass
     assert (
         len(unet.mid_block._forward_hooks) == 1
     )  # made once: a compiled network would not see one that comes and goes
