@@ -141,7 +141,7 @@ def test_training_tells_every_pass_and_resumes_exactly(tmp_path: Path):
     assert not torch.equal(whole["augmentation"]["weight"], begun)  # it is trained
 
     half = RunFolder(tmp_path / "half")
-    half.begin(TINY, trainer.table)
+    half.begin(half.settled(TINY), trainer.table)
     batches = trainer.stream.batches(0, trainer.share)
     for _ in range(3):
         take_step(trainer, batches)

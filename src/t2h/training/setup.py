@@ -19,7 +19,6 @@ from t2h.errors import UserError
 from t2h.methods import build_objective
 from t2h.methods.base import Batch, Context
 from t2h.methods.objective import Objective
-from t2h.methods.transfers import UNIT
 from t2h.network import UNetDenoiser, augmentation_embedding, build_network, null_label
 from t2h.pipeline import T2HPipeline
 from t2h.randomness import derive_seed
@@ -197,7 +196,6 @@ class Training:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        state = {**state, "objective": _objective_state(state["objective"])}
         for name, part in self._parts().items():
             if part is not None and state[name] is not None:
                 part.load_state_dict(state[name])
@@ -207,14 +205,6 @@ class Training:
         self.step = state["step"]
         self.window = {name: total.to(self.accelerator.device) for name, total in state["window"].items()}
         self.window_parts = state["window_parts"]
-
-
-def _objective_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """An objective's state under the names of now; version 0.1 counted transfers as floats."""
-    named = {name.replace("regularisers.", "terms."): value for name, value in state.items()}
-    if (counted := named.pop("target.counted", None)) is not None:
-        named["aim.counter.counted"] = (counted.double() * UNIT).round().long()
-    return named
 
 
 class MovingAverage:
