@@ -18,7 +18,7 @@ from t2h.data import DataConfig, load
 from t2h.device import make_accelerator
 from t2h.network import build_network, network_config
 from t2h.process import NoiseSchedule
-from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig, train
+from t2h.training import LearningConfig, MachineConfig, NetworkConfig, ProcessConfig, TrainConfig, train
 from t2h.training.initial import initial_network
 from t2h.training.run import RunFolder
 from t2h.training.setup import Training
@@ -107,7 +107,7 @@ def test_an_official_checkpoint_has_numbers_for_names(golden_full: Path, tmp_pat
         (folder / f"c{k}").mkdir(parents=True)
         Image.new("RGB", (16, 16), color=k).save(folder / f"c{k}" / "0.png")
     given = config(DataConfig(data=str(folder), image_size=16), path, dropout=0.3)
-    process = NoiseSchedule(from_official(path).scheduler.config["num_train_timesteps"])
+    process = ProcessConfig(num_timesteps=from_official(path).scheduler.config["num_train_timesteps"])
     unet = initial_network(dataclasses.replace(given, process=process), load(given.data)).unet
     for name, weight in from_official(path).unet.state_dict().items():
         assert torch.equal(unet.state_dict()[name], weight), name

@@ -139,4 +139,4 @@ def test_official_checkpoints_predict_epsilon(tmp_path: Path):
 def test_a_configuration_of_version_0_1():
     """It calls the process a schedule and knows no prediction."""
     old = "objective: t2h\nschedule: {num_timesteps: 500, beta_start: 0.0001, beta_end: 0.02}\n"
-    assert TrainConfig.from_yaml(old).process == NoiseSchedule(500)
+    assert TrainConfig.from_yaml(old).process.make() == NoiseSchedule(500)

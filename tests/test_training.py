@@ -29,7 +29,7 @@ from t2h.methods.t2h import T2H
 from t2h.network import build_network, network_config
 from t2h.process import NoiseSchedule
 from t2h.sampling import SamplingFlags
-from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig, loop, train
+from t2h.training import LearningConfig, MachineConfig, NetworkConfig, ProcessConfig, TrainConfig, loop, train
 from t2h.training.config import differences
 from t2h.training.loop import draw_batch, take_step
 from t2h.training.plan import plan
@@ -733,7 +733,7 @@ def test_a_run_carries_how_its_images_are_drawn(whole):
     paper, ours = preset("cifar10-lt-t2h").own_sampling, config(sampling=SamplingFlags(w=0.5)).own_sampling
     assert (paper.scheduler, paper.steps, paper.w) == ("ddim", 100, 1.5)
     assert (ours.scheduler, ours.w) == ("ddpm-small", 0.5)
-    few = config(process=NoiseSchedule(20))
+    few = config(process=ProcessConfig(num_timesteps=20))
     assert few.own_sampling.steps == 20
 
 

@@ -11,12 +11,13 @@ from t2h.version import __version__
 if TYPE_CHECKING:
     from t2h.methods.posterior import reference_posterior
     from t2h.pipeline import T2HPipeline
-    from t2h.process import NoiseSchedule
+    from t2h.process import NoiseSchedule, RectifiedFlow
 
-__all__ = ["NoiseSchedule", "T2HPipeline", "UserError", "__version__", "reference_posterior"]
+__all__ = ["NoiseSchedule", "RectifiedFlow", "T2HPipeline", "UserError", "__version__", "reference_posterior"]
 
 _HOMES = {
     "NoiseSchedule": "t2h.process",
+    "RectifiedFlow": "t2h.process",
     "T2HPipeline": "t2h.pipeline",
     "reference_posterior": "t2h.methods.posterior",
 }

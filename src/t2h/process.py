@@ -6,6 +6,7 @@
     epsilon         0     1        Ho et al. 2020
     sample          1     0        the clean image
     v_prediction   -b     a        Salimans and Ho 2022
+    velocity       -1     1        rectified flow, Liu et al. 2023
 
 A method may aim at another clean image x̂_0. At the same x_t the network is then taught
 
@@ -18,19 +19,26 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
 import diffusers
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    SchedulerMixin,
+)
 from jaxtyping import Float, Num
 from torch import Tensor
 
 from t2h.errors import UserError, unknown_name
 
 Prediction = Literal["epsilon", "sample", "v_prediction"]
+TimeDraw = Literal["uniform", "logit-normal"]
 Images = Float[Tensor, "b c h w"]
 Times = Num[Tensor, " b"]
 Numbers = Float[Tensor, " b"]
@@ -42,12 +50,12 @@ class Process(ABC):
     """How images are noised, and what the network is taught. Times are in [0, T), T = num_timesteps, whole or not."""
 
     num_timesteps: int
-    prediction: Prediction
+    prediction: Prediction | Literal["velocity"]
 
     @staticmethod
     def of(scheduler: SchedulerMixin) -> Process:
         """The process and prediction that a diffusers scheduler was made for; `UserError` if they are none of ours."""
-        return NoiseSchedule.of(scheduler)
+        return RectifiedFlow() if is_flow(scheduler) else NoiseSchedule.of(scheduler)
 
     @abstractmethod
     def numbers(self, t: Times, dtype: torch.dtype = torch.float64) -> tuple[Numbers, Numbers, Numbers, Numbers]:
@@ -59,11 +67,15 @@ class Process(ABC):
 
     @abstractmethod
     def step_divergence(self, t: Times, dtype: torch.dtype = torch.float64) -> Numbers:
-        """The Kullback-Leibler divergence of two reverse steps from x_t whose outputs differ by δ, over ‖δ‖²; (B,)."""
+        """The Kullback-Leibler divergence of two reverse steps from x_t whose outputs differ by δ, over ‖δ‖²; (B,).
+
+        Raises:
+            UserError: if the process has no random reverse steps.
+        """
 
     @abstractmethod
     def scheduler(self, name: str) -> SchedulerMixin:
-        """The matching diffusers scheduler: "ddim", "ddpm", "ddpm-small" or a class of diffusers; else `UserError`."""
+        """The matching diffusers scheduler, by a short name or a class of diffusers; `UserError` if it is none."""
 
     def sigma(self, t: Times, dtype: torch.dtype = torch.float64) -> Numbers:
         """σ = b/a, the noise level of x_t/a; (B,), float64 unless asked otherwise."""
@@ -198,3 +210,51 @@ class NoiseSchedule(Process):
         if not follows or (self.prediction == "sample" and name in NOT_OF_X0):
             raise UserError(f"{name} cannot draw from a {self.prediction} network of this noise schedule; ddim can.")
         return found.from_config(self.ddpm_scheduler().config)
+
+
+def is_flow(scheduler: SchedulerMixin) -> bool:
+    """Whether a diffusers scheduler draws from a rectified flow."""
+    return isinstance(scheduler, FlowMatchEulerDiscreteScheduler | FlowMatchHeunDiscreteScheduler)
+
+
+@dataclass(frozen=True)
+class RectifiedFlow(Process):
+    """Straight lines from images to noise: with s = t/1000, x_t = (1-s) x_0 + s ε, and the velocity dx_t/ds = ε - x_0.
+
+    t is drawn from [1, 999], not whole: at 0 and 1000 the network would have nothing to learn, and σ = s/(1-s) no
+    number. diffusers' samplers ask for t = 1000 … 1.
+
+    Source: Liu et al., "Flow Straight and Fast", ICLR 2023; Esser et al. 2024 for the logit-normal draw.
+    """
+
+    times: TimeDraw = field(default="uniform", compare=False)
+    """How t is drawn for training: uniformly, or as the logistic of a standard normal number, more often mid-way."""
+    num_timesteps: int = field(default=1000, init=False)
+    prediction: Literal["velocity"] = field(default="velocity", init=False)
+
+    def __post_init__(self) -> None:
+        if self.times not in get_args(TimeDraw):
+            raise unknown_name("times", self.times, get_args(TimeDraw))
+
+    def numbers(self, t: Times, dtype: torch.dtype = torch.float64) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+        b = t.to(dtype) / self.num_timesteps
+        one = torch.ones_like(b)
+        return 1 - b, b, -one, one
+
+    def draw_t(self, n: int, generator: torch.Generator, device: torch.device) -> Times:
+        if self.times == "uniform":
+            share = torch.rand(n, generator=generator, device=device)
+        else:
+            share = torch.randn(n, generator=generator, device=device).sigmoid()
+        return (share * self.num_timesteps).clamp(1, self.num_timesteps - 1)
+
+    def step_divergence(self, t: Times, dtype: torch.dtype = torch.float64) -> Numbers:
+        raise UserError("a flow's reverse steps are not random: they have no divergence. Leave diffrop out, or flow.")
+
+    def scheduler(self, name: str) -> SchedulerMixin:
+        """Euler's method ("flow"), or a flow-matching class of diffusers; times are not shifted."""
+        classes = {"flow": FlowMatchEulerDiscreteScheduler}
+        classes |= {cls.__name__: cls for cls in (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler)}
+        if name not in classes:
+            raise UserError(f"{name} cannot draw from a flow; {', '.join(classes)} can.")
+        return classes[name](num_train_timesteps=self.num_timesteps, shift=1.0)

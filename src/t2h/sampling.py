@@ -35,7 +35,7 @@ class Sampling:
         str,
         _about(
             "ddim, ddpm, ddpm-small, dpm-solver++, unipc, deis, pndm, euler, euler-ancestral, heun, or a diffusers "
-            "class. After a short training ddpm-small draws better images than ddim, the papers' choice."
+            "class; of a flow: flow. After a short training ddpm-small draws better than ddim, the papers' choice."
         ),
     ] = "ddim"
     steps: Annotated[int, _about("Denoising steps.")] = 100
@@ -113,16 +113,22 @@ SHORT = 5_000_000
 """Images seen below which ancestral sampling is a run's own. After 100,000 to 160,000 images DDIM draws noise where
 ancestral sampling draws the class (docs/results.md); the papers' DDIM follows 64,000,000 images."""
 
+OF_FLOW = Sampling(scheduler="flow", steps=50)
+"""What a rectified flow carries: Euler's method."""
 
-def own_sampling(images_to_see: int, num_timesteps: int, flags: SamplingFlags | None = None) -> Sampling:
-    """What a run carries: the papers' sampler, or ancestral sampling in 50 steps after a short training.
+
+def own_sampling(
+    images_to_see: int, num_timesteps: int, flags: SamplingFlags | None = None, flow: bool = False
+) -> Sampling:
+    """What a run carries: the papers' sampler, ancestral sampling in 50 steps after a short training, or a flow's.
 
     Args:
         images_to_see: images of the whole training.
         num_timesteps: T of its process; there are no more steps than these.
         flags: values that replace these.
+        flow: whether the process is a rectified flow.
     """
-    own = Sampling(scheduler="ddpm-small", steps=50) if images_to_see < SHORT else Sampling()
+    own = OF_FLOW if flow else Sampling(scheduler="ddpm-small", steps=50) if images_to_see < SHORT else Sampling()
     return own.within(num_timesteps).overridden(flags or SamplingFlags())
 
 

@@ -15,7 +15,6 @@ from t2h.benchmark.plan import Cell, Plan
 from t2h.device import Precision, autocast, make_accelerator, own_accelerate_state
 from t2h.methods import describe
 from t2h.results.table import align
-from t2h.sampling import own_sampling
 from t2h.training.plan import duration, seconds_per_step
 
 # A backward pass costs about two forward ones.
@@ -49,12 +48,11 @@ def costs(plan: Plan, cells: Sequence[Cell]) -> dict[Cell, Cost]:
     found = {}
     for cell in cells:
         learning, judging = cell.config.learning, plan.evaluation
-        own = own_sampling(learning.steps * learning.batch_size, cell.config.process.num_timesteps)
-        sampling = own.overridden(judging.sampling)
+        sampling = cell.config.own_sampling.overridden(judging.sampling)
         if cell.data not in timed:
             timed[cell.data] = _time(cell, sampling.mixed_precision)
         classes, parameters, per_training, per_drawing = timed[cell.data]
-        passes = describe(cell.config.objective, cell.config.methods, cell.config.process).passes
+        passes = describe(cell.config.objective, cell.config.methods, cell.config.process.make()).passes
         training = learning.steps * learning.batch_size * passes * _FORWARD_AND_BACKWARD
         samples = classes * (judging.per_class or -(-50_000 // classes))
         drawing = samples * sampling.steps * sum(1 if w == 0 else 2 for w in judging.w)

@@ -130,4 +130,4 @@ def _check(plan: Plan) -> None:
         if published.data not in names:
             raise unknown_name(f"data of published numbers in plan {plan.name}", published.data, names)
     for cell in cells[: len(plan.methods)]:
-        describe(cell.config.objective, cell.config.methods, cell.config.process)
+        describe(cell.config.objective, cell.config.methods, cell.config.process.make())

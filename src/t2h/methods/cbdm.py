@@ -8,7 +8,8 @@ where the label is kept; a sample whose label is dropped gets nothing.
 
 The paper and its code write the weight differently: the paper has τ = 0.001 with the raw t, the code τ = 1 with t/T,
 which is the same for T = 1000. We follow the code. There y' follows the long-tailed training frequencies, and is
-uniform over all classes when fine-tuning only; `labels` chooses.
+uniform over all classes when fine-tuning only; `labels` chooses. With a rectified flow (not in the paper) f is the
+velocity and t/T the share of noise.
 
 Cost: two network passes instead of one, both with gradient.
 """

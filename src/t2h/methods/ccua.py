@@ -12,6 +12,9 @@ batches on ImageNet-LT and TinyImageNet-LT, not on CIFAR-LT.
 As in the official code: h is normalised to length 1; j runs over the whole batch, i included; the alignment is skipped
 where the label is dropped, since both its sides are then unconditional.
 
+With a rectified flow f is the velocity and t/T the share of noise: the terms grow towards noise, as in the paper's
+abstract and its code for DDPM. Its code for flows weighs by the share of the *image* instead.
+
 Cost: two network passes instead of one, both with gradient.
 """
 

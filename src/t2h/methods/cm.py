@@ -19,6 +19,8 @@ samples without label keep the weight of their true class; the moving average fo
 outputs get gradients, as the equation stands; its second term has no lower bound, so watch `cm` in the metrics when
 raising w_div.
 
+With a rectified flow (not in the paper) f is the velocity; the term does not look at t.
+
 Cost: two network passes instead of one in training, both with gradient. Merged for sampling: no cost there.
 """
 

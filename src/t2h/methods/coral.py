@@ -12,6 +12,8 @@ defaults, a tenth). The published numbers come from the code, which we follow; `
 The code skips the term on batches whose labels are dropped. Where labels are dropped one by one, a sample without label
 is neither anchor nor contrast. A sample that is alone in its class counts as zero.
 
+With a rectified flow (not in the paper) t/T is the share of noise.
+
 The head is trained with the network and left behind when sampling. Cost: no network pass.
 """
 

@@ -12,7 +12,7 @@ predicts (`Process.step_divergence`): for ε it is β_t/(2 α_t (1-ᾱ_t)).
 *Ours* are: the weight over time, that of the Kullback-Leibler divergence of two Gaussian steps with variance β_t (Ho et
 al. 2020): 0.5 at t = 0 and 0.01 at t = T-1 for ε and the usual schedule; how c is drawn; the values of λ and of the
 margin m; that both outputs get gradients; and that samples without label are skipped. The sign is
-opposite to CBDM's, so the two are refused together.
+opposite to CBDM's, so the two are refused together. A rectified flow is refused: its reverse steps are not random.
 
 Cost: two network passes instead of one, both with gradient.
 """
@@ -76,6 +76,7 @@ class DiffROP(Method):
 
     def term(self, context: Context) -> Term:
         context.labels_for("diffrop")
+        context.process.step_divergence(torch.zeros(1, dtype=torch.int64))  # a process without one is refused here
         if int((context.class_counts > 0).sum()) < 2:
             raise UserError("diffrop compares classes; it needs images of at least two.")
         return OverlapPenalty(context.class_frequency, context.process, self.strength, self.margin)

@@ -8,6 +8,8 @@ a small bias. T2H is STF with one draw in place of the expectation, and a gate b
 The paper takes a reference batch larger than the training batch, which it contains: `--references N` adds N images
 to the training batch, which alone is the default.
 
+Only σ enters: a rectified flow has σ = s/(1-s), with s = t/T.
+
 Cost: no network pass.
 """
 

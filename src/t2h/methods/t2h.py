@@ -13,6 +13,8 @@ Variants: the prior form multiplies p_ij by q(y_j)^β and has no gate (`transfer
 window moves aims only where t_min <= t < t_max (the official cut time is t_max); the expectation replaces the draw by
 its mean, Σ_j g_ij p_ij x_0^j + (1 - Σ_j g_ij p_ij) x_0^i, with less variance (Xu et al., ICLR 2023). The
 references are the training batch, as in the official code, and what `--references` adds to it. No network pass.
+
+Only σ enters, so every process has the same method: a rectified flow has σ = s/(1-s), with s = t/T.
 """
 
 from __future__ import annotations

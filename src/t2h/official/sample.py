@@ -15,7 +15,7 @@ from t2h.errors import UserError
 from t2h.files import replaced
 from t2h.official.flags import Flags
 from t2h.pipeline import T2HPipeline
-from t2h.process import NoiseSchedule, Process
+from t2h.process import NoiseSchedule
 from t2h.samples.draw import Wanted
 from t2h.samples.read import SampleSet, read_samples
 from t2h.samples.store import write_samples
@@ -150,7 +150,7 @@ def _pipeline(flags: Flags, logdir: Path, step: int) -> T2HPipeline:
         raise UserError(
             f"--T {flags['T']}: the checkpoint has {pipeline.scheduler.config['num_train_timesteps']} steps."
         )
-    prediction = Process.of(pipeline.scheduler).prediction
+    prediction = NoiseSchedule.of(pipeline.scheduler).prediction
     pipeline.scheduler = NoiseSchedule(flags["T"], flags["beta_1"], flags["beta_T"], prediction).ddim_scheduler()
     return pipeline.to(pick_device())
 

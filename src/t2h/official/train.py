@@ -12,9 +12,8 @@ from t2h.methods import MethodOptions
 from t2h.methods.t2h import T2H
 from t2h.network import unet_architecture
 from t2h.official.flags import Flags
-from t2h.process import NoiseSchedule
 from t2h.sampling import SamplingFlags
-from t2h.training.config import LearningConfig, MachineConfig, NetworkConfig, TrainConfig
+from t2h.training.config import LearningConfig, MachineConfig, NetworkConfig, ProcessConfig, TrainConfig
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "tiny-imagenet-200": 200}
 
@@ -39,7 +38,7 @@ def train_config(flags: Flags) -> TrainConfig:
     return TrainConfig(
         data=data,
         network=NetworkConfig(network=network(flags), conditional=flags["conditional"], dropout=flags["dropout"]),
-        process=NoiseSchedule(flags["T"], flags["beta_1"], flags["beta_T"]),
+        process=ProcessConfig("ddpm", flags["T"], flags["beta_1"], flags["beta_T"]),
         objective="t2h" if transfer else "ddpm",
         methods=MethodOptions(t2h=t2h) if transfer else MethodOptions(),
         learning=LearningConfig(

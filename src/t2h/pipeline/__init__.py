@@ -18,8 +18,8 @@ from torch import Tensor
 from t2h.errors import UserError, unknown_name
 from t2h.network import null_label
 from t2h.pipeline.card import model_card
-from t2h.process import Process
-from t2h.sampling import Sampling, set_steps
+from t2h.process import Process, is_flow
+from t2h.sampling import OF_FLOW, Sampling, set_steps
 
 Label = int | np.integer | str
 Labels = Label | Sequence[Label] | Tensor | np.ndarray | None
@@ -36,7 +36,7 @@ class T2HPipeline(DiffusionPipeline):
     Args:
         unet: predicts what the scheduler's `prediction_type` says; its class embedding has K+1 rows, the last one the
             null label, or it has none (unconditional).
-        scheduler: any diffusers scheduler; those that match the training come from `NoiseSchedule`.
+        scheduler: any diffusers scheduler; those that match the training come from its `Process`.
         class_names: the names of the classes in the training data; None numbers them.
         class_counts: how many training images each class had.
         method: the name of the training objective, such as "t2h".
@@ -70,7 +70,8 @@ class T2HPipeline(DiffusionPipeline):
             raise UserError(
                 f"{len(names)} class names but {len(class_counts)} class counts; give one of each per class."
             )
-        own = Sampling.of({**(sampling or {}), **({} if w is None else {"w": float(w)})})
+        given = asdict(OF_FLOW) if sampling is None and is_flow(scheduler) else sampling or {}
+        own = Sampling.of({**given, **({} if w is None else {"w": float(w)})})
         if sampling is None:  # a folder of version 0.1 has w alone
             own = own.within(scheduler.config.get("num_train_timesteps", own.steps))
         self.register_to_config(
@@ -176,14 +177,15 @@ class T2HPipeline(DiffusionPipeline):
         label = null if ids is None else torch.tensor(ids, device=device)
 
         set_steps(self.scheduler, own.steps if num_inference_steps is None else num_inference_steps, device)
-        xt = xt * self.scheduler.init_noise_sigma
+        xt = xt * getattr(self.scheduler, "init_noise_sigma", 1.0)  # schedulers of flows have none
+        scaled = getattr(self.scheduler, "scale_model_input", lambda sample, _t: sample)
         accepted = inspect.signature(self.scheduler.step).parameters
         given = {"generator": generators, "eta": own.eta if eta is None else eta}
         extra = {name: value for name, value in given.items() if name in accepted}
         clip_sample = own.clip_sample if clip_sample is None else clip_sample
         process = Process.of(self.scheduler) if clip_sample else None
         for t in self.progress_bar(self.scheduler.timesteps):
-            model_input = self.scheduler.scale_model_input(xt, t)
+            model_input = scaled(xt, t)
             times = t.expand(count).to(device)
             output = self._guided(model_input, times, label, null, guidance_scale)
             if process is not None:

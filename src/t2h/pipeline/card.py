@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from t2h.process import is_flow
+
 
 def model_card(pipeline: Any) -> str:
     """The card of a `T2HPipeline`: what the model is, how to use it, what it was trained on."""
     config, own, parameters = pipeline.config, pipeline.sampling, sum(p.numel() for p in pipeline.unet.parameters())
-    channels, height, width = pipeline.image_shape
+    scheduler, (channels, height, width) = pipeline.scheduler, pipeline.image_shape
     names, counts = config["class_names"], config["class_counts"]
     details = {
         "Method": config["method"],
         "Images": f"{height}×{width}, {'grey' if channels == 1 else 'RGB'}",
         "Classes": pipeline.num_classes if pipeline.num_classes is not None else "none (unconditional)",
         "Parameters": f"{parameters:,}",
-        "Prediction": pipeline.scheduler.config.get("prediction_type", "epsilon"),
+        "Prediction": "velocity" if is_flow(scheduler) else scheduler.config.get("prediction_type", "epsilon"),
         "Images seen in training": f"{config['images_seen']:,}",
         "Sampling": f"{own.scheduler}, {own.steps} steps",
         "Guidance": f"w = {own.w:g}, that is guidance_scale = {own.guidance_scale:g}",

@@ -42,6 +42,7 @@ SCHEDULERS = {
     "euler": "EulerDiscreteScheduler",
     "euler-ancestral": "EulerAncestralDiscreteScheduler",
     "heun": "HeunDiscreteScheduler",
+    "flow": "FlowMatchEulerDiscreteScheduler",
 }
 
 

@@ -15,7 +15,7 @@ from t2h.data.config import DataConfig
 from t2h.device import Precision
 from t2h.errors import UserError
 from t2h.methods import MethodOptions
-from t2h.process import NoiseSchedule
+from t2h.process import NoiseSchedule, Prediction, Process, RectifiedFlow, TimeDraw
 from t2h.sampling import Sampling, SamplingFlags, own_sampling
 
 
@@ -31,6 +31,43 @@ class NetworkConfig:
     """Tell the network the class; otherwise it is unconditional."""
     dropout: float | None = None
     """Replaces the preset's dropout, in [0, 1)."""
+
+
+@dataclass(frozen=True)
+class ProcessConfig:
+    """The noise process."""
+
+    kind: Annotated[Literal["ddpm", "flow"], tyro.conf.arg(name="process")] = "ddpm"
+    """DDPM's, or a rectified flow: straight lines from images to noise, of which the network learns the velocity."""
+    num_timesteps: int = NoiseSchedule.num_timesteps
+    """T of ddpm, the number of noise levels."""
+    beta_start: float = NoiseSchedule.beta_start
+    """β of ddpm at t = 0, in (0, 1)."""
+    beta_end: float = NoiseSchedule.beta_end
+    """β of ddpm at t = T-1, in [beta_start, 1)."""
+    prediction: Prediction = NoiseSchedule.prediction
+    """What the network predicts with ddpm: noise (epsilon), the clean image (sample), or v of both (v_prediction)."""
+    times: TimeDraw = "uniform"
+    """How times of flow are drawn in training: uniformly, or more often mid-way."""
+
+    def make(self) -> Process:
+        """The process.
+
+        Raises:
+            UserError: for values out of range, or of the other kind.
+        """
+        own = self.own()
+        plain = ProcessConfig(self.kind)
+        if strange := [name for name in vars(self) if name not in own and getattr(self, name) != getattr(plain, name)]:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in strange)
+            raise UserError(f"{options}: not of --process {self.kind}; leave out one of them.")
+        values = {name: value for name, value in own.items() if name != "kind"}
+        return RectifiedFlow(**values) if self.kind == "flow" else NoiseSchedule(**values)
+
+    def own(self) -> dict[str, Any]:
+        """The entries of its kind."""
+        names = ("kind", "times") if self.kind == "flow" else [name for name in vars(self) if name != "times"]
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -124,7 +161,7 @@ class TrainConfig:
 
     data: Annotated[DataConfig, tyro.conf.arg(name="")] = field(default_factory=DataConfig)
     network: Annotated[NetworkConfig, tyro.conf.arg(name="")] = field(default_factory=NetworkConfig)
-    process: Annotated[NoiseSchedule, tyro.conf.arg(name="")] = field(default_factory=NoiseSchedule)
+    process: Annotated[ProcessConfig, tyro.conf.arg(name="")] = field(default_factory=ProcessConfig)
     objective: str = "t2h"
     """The method (ddpm, t2h, ...), or several joined by +."""
     methods: Annotated[MethodOptions, tyro.conf.arg(name="")] = field(default_factory=MethodOptions)
@@ -135,6 +172,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         learning = self.learning
+        self.process.make()
         for name, value, fits, allowed in (
             ("steps", learning.steps, learning.steps >= 1, "at least 1"),
             ("batch_size", learning.batch_size, learning.batch_size >= 1, "at least 1"),
@@ -158,11 +196,12 @@ class TrainConfig:
     @property
     def own_sampling(self) -> Sampling:
         """How the run's images are drawn: what its flags say, on what suits the length of the training."""
-        return own_sampling(self.learning.steps * self.learning.batch_size, self.process.num_timesteps, self.sampling)
+        images, process = self.learning.steps * self.learning.batch_size, self.process
+        return own_sampling(images, process.num_timesteps, self.sampling, flow=process.kind == "flow")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as in the YAML file."""
-        return _plain(dataclasses.asdict(self))
+        return _plain(dataclasses.asdict(self) | {"process": self.process.own()})
 
     def to_yaml(self) -> str:
         """The YAML text."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from diffusers import UNet2DModel
 
@@ -12,7 +13,7 @@ from t2h.data import ImageTable
 from t2h.errors import UserError
 from t2h.network import build_network, freeze_null_label, network_config
 from t2h.pipeline import T2HPipeline
-from t2h.process import NoiseSchedule
+from t2h.process import Process, is_flow
 from t2h.randomness import derive_seed
 from t2h.samples.draw import load_pipeline
 from t2h.training.config import TrainConfig
@@ -100,9 +101,8 @@ def _check(pipeline: T2HPipeline, source: Path, config: TrainConfig, table: Imag
         raise UserError(
             f"--init {source} is a network for images of {channels} channel(s), and {table.name} has {table.channels}."
         )
-    ours, theirs = config.process, NoiseSchedule.of(pipeline.scheduler)
-    if theirs != ours:
+    theirs: Any = Process.of(pipeline.scheduler)
+    if theirs != config.process.make():
         flags = [f"--{f.name.replace('_', '-')} {getattr(theirs, f.name)}" for f in fields(theirs)]
-        raise UserError(
-            f"--init {source} was trained with another noise schedule or prediction; give {' '.join(flags)}."
-        )
+        given = "--process flow" if is_flow(pipeline.scheduler) else " ".join(["--process ddpm", *flags])
+        raise UserError(f"--init {source} was trained with another noise schedule or prediction; give {given}.")

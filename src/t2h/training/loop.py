@@ -171,7 +171,7 @@ def draw_batch(training: Training, x0: Tensor, y: Tensor, part: int = 0) -> Batc
         coin = torch.rand((), generator=generator("cpu", learning.seed, "label dropout", training.images_seen))
         dropout = float(coin < dropout)
     draws = generator(x0.device, learning.seed, "noise", rank, position)
-    batch = Batch.noised(training.config.process, x0, y, draws, training.null_label, dropout, "sample", augmentation)
+    batch = Batch.noised(training.process, x0, y, draws, training.null_label, dropout, "sample", augmentation)
     if training.objective.needs_references:
         if accelerator.num_processes > 1:
             x0, y = accelerator.gather(x0), accelerator.gather(y)

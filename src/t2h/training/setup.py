@@ -64,7 +64,8 @@ class Training:
     ) -> None:
         self.config, self.accelerator = config, accelerator
         learning, machine, device = config.learning, config.machine, accelerator.device
-        self.scheduler = make_scheduler(config.own_sampling.scheduler, config.process)
+        self.process = config.process.make()
+        self.scheduler = make_scheduler(config.own_sampling.scheduler, self.process)
         set_steps(self.scheduler, config.own_sampling.steps)  # what cannot be drawn shows before hours of training
         self.table = load(config.data)
         initial = InitialNetwork(build_network(architecture)) if architecture else initial_network(config, self.table)
@@ -75,7 +76,7 @@ class Training:
             seed = derive_seed(learning.seed, "augmentation weights")
             embedding = augmentation_embedding(self.unet, PARAMETERS, seed)
         self.denoiser = UNetDenoiser(self.unet, embedding)
-        context = Context(torch.from_numpy(self.table.class_counts), config.process, self.null_label)
+        context = Context(torch.from_numpy(self.table.class_counts), self.process, self.null_label)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(learning.seed, "objective weights"))
             self.objective = build_objective(config.objective, config.methods, context, self.denoiser)
