@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from t2h import UserError
-from t2h.classify.classifier import ClassifierTraining, ResNet, _augmented, fit, predict
+from t2h.classify.classifier import ResNet, _augmented, fit, predict
+from t2h.classify.config import ClassifierTraining
 from t2h.classify.study import Study, filled_arm, make_arm, missing
 from t2h.classify.table import as_text, summarise
 from t2h.cli import main

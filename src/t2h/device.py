@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
 from t2h.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator
 
 Precision = Literal["no", "bf16", "fp16"]
@@ -22,6 +21,8 @@ def pick_device(name: str = "auto") -> torch.device:
     Raises:
         UserError: for an unknown name, or a device that this machine lacks.
     """
+    import torch
+
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device, usable in there.items() if usable)
@@ -45,6 +46,8 @@ def autocast(device: torch.device, mixed_precision: Precision) -> torch.autocast
     Raises:
         UserError: as `check_precision`.
     """
+    import torch
+
     check_precision(device, mixed_precision)
     dtype = torch.float16 if mixed_precision == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=mixed_precision != "no")

@@ -8,11 +8,14 @@ NVIDIA's EDM.
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from t2h.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def check_seed(seed: int) -> None:
@@ -36,4 +39,6 @@ def derive_seed(seed: int, purpose: str, *numbers: int) -> int:
 
 def generator(device: torch.device | str, seed: int, purpose: str, *numbers: int) -> torch.Generator:
     """A torch generator on ``device``, seeded by `derive_seed`."""
+    import torch
+
     return torch.Generator(device=device).manual_seed(derive_seed(seed, purpose, *numbers))

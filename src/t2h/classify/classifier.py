@@ -5,9 +5,7 @@ Source: He et al. 2016, "Deep residual learning for image recognition", section 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,34 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from t2h.classify.config import ClassifierTraining
 from t2h.data.batches import Order
 from t2h.data.table import ImageTable
-from t2h.errors import UserError
 from t2h.randomness import derive_seed, generator
-
-
-@dataclass(frozen=True)
-class ClassifierTraining:
-    """How the classifiers learn: SGD with momentum, a warm-up, then a cosine."""
-
-    steps: int | None = None
-    """Of every arm. Default: 12,000, and 1,000 for images of at most 16 px."""
-    batch_size: int = 128
-    """Images a step."""
-    lr: float = 0.1
-    """Peak learning rate."""
-    momentum: float = 0.9
-    """Of SGD."""
-    weight_decay: float = 5e-4
-    """Of SGD."""
-    flip: Literal["auto", "on", "off"] = "auto"
-    """Mirror images left to right at random; auto does so for all but grey ones of at most 16 px."""
-
-    def __post_init__(self) -> None:
-        if self.steps is not None and self.steps < 1:
-            raise UserError(f"steps is {self.steps}; it must be at least 1.")
-        if self.batch_size < 2:
-            raise UserError(f"batch_size is {self.batch_size}; it must be at least 2.")
 
 
 class Block(nn.Module):

@@ -17,15 +17,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from t2h.classify.classifier import ClassifierTraining, fit, predict
+from t2h.classify.classifier import fit, predict
+from t2h.classify.config import ClassifierTraining
 from t2h.data.batches import Order
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
 from t2h.evaluation.point import group_classes
 from t2h.files import replaced
 from t2h.metrics.accuracy import accuracy
-
-ARMS = ("long-tailed", "filled", "balanced", "resampled")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +49,7 @@ def make_arm(name: str, table: ImageTable) -> Arm:
     """An arm of real images.
 
     Args:
-        name: one of `ARMS`, but `filled`.
+        name: long-tailed, resampled or balanced.
         table: the long-tailed training data; of `balanced` the whole.
     """
     images, labels = np.asarray(table.images[np.arange(len(table))]), table.labels.astype(np.int64)

@@ -1,0 +1,115 @@
+"""The options of a study, of which `t2h classify` makes its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from t2h.data.config import DataConfig
+from t2h.errors import UserError, unknown_name
+from t2h.sampling import CurveFlags
+
+ARMS = ("long-tailed", "filled", "balanced", "resampled")
+
+
+@dataclass(frozen=True)
+class ClassifierTraining:
+    """How the classifiers learn: SGD with momentum, a warm-up, then a cosine."""
+
+    steps: int | None = None
+    """Of every arm. Default: 12,000, and 1,000 for images of at most 16 px."""
+    batch_size: int = 128
+    """Images a step."""
+    lr: float = 0.1
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """Of SGD."""
+    weight_decay: float = 5e-4
+    """Of SGD."""
+    flip: Literal["auto", "on", "off"] = "auto"
+    """Mirror images left to right at random; auto does so for all but grey ones of at most 16 px."""
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise UserError(f"steps is {self.steps}; it must be at least 1.")
+        if self.batch_size < 2:
+            raise UserError(f"batch_size is {self.batch_size}; it must be at least 2.")
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Train classifiers on long-tailed data, on the same data filled up with synthetic images, and on balanced data.
+
+    All are judged on real test images: overall, for head, medium and tail, and for many, medium-shot and few. The same
+    command again goes on where it stopped.
+    """
+
+    out: Path
+    """Folder of the results: OUT/classify.json, and one file for each classifier."""
+    run: tuple[Path, ...] = ()
+    """Run or pipeline folders, compared with each other: what the classes lack is drawn from each, into OUT."""
+    samples: tuple[Path, ...] = ()
+    """Stored samples, instead of a run or beside it: folders of `t2h sample`, of class folders, or .npz files."""
+    fill_to: int | None = None
+    """Bring rarer classes to so many images. Default: to as many as the most frequent class has."""
+    w: tuple[float, ...] = ()
+    """Guidance weight of the images that a run draws: one, or one for each run. Default: each run's own."""
+    sampling: CurveFlags = field(default_factory=CurveFlags)
+    data: Annotated[DataConfig, tyro.conf.arg(name="")] = field(default_factory=DataConfig)
+    test_split: str = "test"
+    """Part of the data set that judges."""
+    arms: tuple[str, ...] = ()
+    """Kinds of training data: long-tailed, filled, resampled (long-tailed, with classes drawn equally often), balanced
+    (all that --imbalance or --counts left out as well). Default: long-tailed, filled, and balanced where there is more,
+    else resampled."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One classifier of each arm for each."""
+    training: Annotated[ClassifierTraining, tyro.conf.arg(name="")] = field(default_factory=ClassifierTraining)
+    device: str = "auto"
+    """cpu, cuda, mps, or auto."""
+    quiet: bool = False
+    """Show no progress bars."""
+
+    def checked_arms(self) -> tuple[str, ...]:
+        """The arms, or the default ones.
+
+        Raises:
+            UserError: for options that are out of range or do not go together.
+        """
+        whole_is_more = self.data.imbalance != 1 or self.data.counts is not None
+        arms = self.arms or ("long-tailed", "filled", "balanced" if whole_is_more else "resampled")
+        sources = (*self.run, *self.samples)
+        for arm in arms:
+            if arm not in ARMS:
+                raise unknown_name("arm", arm, ARMS)
+        for mistake, says in (
+            (
+                "balanced" in arms and not whole_is_more,
+                "the arm `balanced` is what a long tail leaves out as well; give --imbalance or --counts, or other "
+                "--arms.",
+            ),
+            ("filled" in arms and not sources, "the arm `filled` needs synthetic images; give --run or --samples."),
+            (
+                len({path.resolve() for path in sources}) < len(sources),
+                "--run and --samples: give each folder or file once.",
+            ),
+            (
+                len(self.w) not in (0, 1, len(self.run)),
+                f"--w has {len(self.w)} weights for {len(self.run)} runs; give one, or one for each run.",
+            ),
+            (
+                self.fill_to is not None and self.fill_to < 1,
+                f"--fill-to is {self.fill_to}; it must be at least 1.",
+            ),
+            (len(set(arms)) < len(arms), f"--arms {' '.join(arms)}: give each once."),
+            (
+                not 0 < len(self.seeds) == len(set(self.seeds)),
+                f"--seeds {' '.join(map(str, self.seeds))}: give at least one, each once.",
+            ),
+        ):
+            if mistake:
+                raise UserError(says)
+        return arms
