@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,10 +18,10 @@ class Conv(nn.Conv2d):
 
 
 class Fork(nn.ModuleList):
-    """Branches side by side, joined along the channels. A branch is one module, or a list of modules in a row."""
+    """Branches side by side, joined along the channels. A branch is one module, or several in a row."""
 
-    def __init__(self, *branches: nn.Module | list[nn.Module]) -> None:
-        super().__init__(nn.Sequential(*branch) if isinstance(branch, list) else branch for branch in branches)
+    def __init__(self, *branches: nn.Module | Sequence[nn.Module]) -> None:
+        super().__init__(nn.Sequential(*branch) if isinstance(branch, Sequence) else branch for branch in branches)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([branch(x) for branch in self], 1)
