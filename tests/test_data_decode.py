@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t2h.data.decode import ArrayStore, EncodedImages, FileStore, decode, encoded
-from t2h.data.settle import settled
+from t2h.data.decode import ArrayStore, EncodedImages, FileStore, decode, encoded, settled
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
 

@@ -254,7 +254,7 @@ def test_labels_out_of_range():
 @pytest.fixture
 def hub_rows():
     datasets = pytest.importorskip("datasets")
-    from t2h.data.settle import settled
+    from t2h.data.decode import settled
     from t2h.data.sources.hub import table_of
 
     def make(columns, kinds, request=None):

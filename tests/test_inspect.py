@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from t2h.cli import main
-from t2h.data.show import class_table
+from t2h.data.groups import class_table
 from t2h.report.plots import counts_file
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int | None:
 
 def inspect_data(args: Args) -> None:
     """Print the class table and, if asked, write its plot."""
-    from t2h.data.show import class_table
+    from t2h.data.groups import class_table
     from t2h.files import replaced
     from t2h.report.plots import counts_file
 

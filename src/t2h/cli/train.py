@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
     config = args.config
     if args.dry_run:
         from t2h.data import load
-        from t2h.data.show import class_table
+        from t2h.data.groups import class_table
         from t2h.training.plan import plan
 
         table = load(config.data)

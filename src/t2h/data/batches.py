@@ -1,12 +1,12 @@
 """Batches of training images, on the device, in an order that follows from the seed alone.
 
 The images of a run form one endless sequence: epoch after epoch of shuffled (or resampled) rows. A process takes its
-slice of each batch, so the order does not depend on how many processes there are, and a resumed run goes on where it
-stopped.
+slice of each batch, so the order does not depend on how many processes there are, and a resumed run continues it.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,6 +28,10 @@ class Share:
     size: int
     rank: int = 0
     world: int = 1
+
+    def offset(self, k: int) -> int:
+        """Where this process's part of batch k begins in the sequence."""
+        return (k * self.world + self.rank) * self.size
 
 
 class Order:
@@ -51,18 +55,16 @@ class Order:
 
     def _epoch(self, epoch: int) -> Int[np.ndarray, " n"]:
         if epoch not in self._epochs:
+            n = len(self.labels)
+            random = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "order", epoch)))
+            if self.power == 1:
+                rows = random.permutation(n)
+            else:
+                weight = np.bincount(self.labels)[self.labels] ** (self.power - 1.0)
+                rows = random.choice(n, size=n, p=weight / weight.sum())
             last = dict(list(self._epochs.items())[-1:])  # a batch may reach from one epoch into the next
-            self._epochs = last | {epoch: self._make_epoch(epoch)}
+            self._epochs = last | {epoch: rows}
         return self._epochs[epoch]
-
-    def _make_epoch(self, epoch: int) -> Int[np.ndarray, " n"]:
-        n = len(self.labels)
-        random = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "order", epoch)))
-        if self.power == 1:
-            return random.permutation(n)
-        counts = np.bincount(self.labels)
-        weight = counts[self.labels] ** (self.power - 1.0)
-        return random.choice(n, size=n, p=weight / weight.sum())
 
     def rows(self, start: int, count: int) -> Int[np.ndarray, " count"]:
         """Row numbers of positions start ... start+count-1 of the sequence."""
@@ -80,13 +82,8 @@ class _Batches(Dataset):
     def __init__(self, images: Images, order: Order, start: int, share: Share) -> None:
         self.images, self.order, self.start, self.share = images, order, start, share
 
-    def __len__(self) -> int:
-        return 2**40
-
     def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
-        share = self.share
-        position = self.start + (k * share.world + share.rank) * share.size
-        rows = self.order.rows(position, share.size)
+        rows = self.order.rows(self.start + self.share.offset(k), self.share.size)
         return torch.from_numpy(self.images[rows]), torch.from_numpy(self.order.labels[rows])
 
 
@@ -117,6 +114,7 @@ class BatchStream:
     ) -> None:
         self.table, self.device, self.seed, self.flip, self.workers = table, device, seed, flip, workers
         self.order = Order(table.labels, seed, power)
+        # "others" was the first name of the references; another word here would give another sequence
         self.reference_order = Order(table.labels, derive_seed(seed, "others"), power)
         self.bytes = int(np.prod(table.images.shape))
         self.resident = self.bytes <= resident_bytes
@@ -127,10 +125,8 @@ class BatchStream:
 
     def describe(self) -> str:
         """One line that says how the images reach the device."""
-        size = f"{self.bytes / 2**20:,.0f} MiB"
-        if self.resident:
-            return f"{size} of images kept on {self.device}"
-        return f"{size} of images streamed by {self.workers} workers"
+        where = f"kept on {self.device}" if self.resident else f"streamed by {self.workers} workers"
+        return f"{self.bytes / 2**20:,.0f} MiB of images {where}"
 
     def batches(self, start: int, share: Share) -> Iterator[tuple[Float[Tensor, "b c h w"], Int[Tensor, " b"]]]:
         """This process's batches from position ``start`` of the sequence on, endless: images in [-1, 1] and labels."""
@@ -139,13 +135,13 @@ class BatchStream:
             yield self._x0(images, "flip", share.rank, start + k * share.world * share.size), labels
 
     def references(self, k: int, count: int) -> tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]]:
-        """``count`` images and their labels to which batch ``k`` may look besides its own, the same for every process.
+        """``count`` reference images for batch ``k`` and their labels, the same for every process.
 
-        They come from a sequence of their own, which is made as that of the batches.
+        They come from a second sequence, which is made as that of the batches.
         """
         rows = self.reference_order.rows(k * count, count)
         if self.resident:
-            images, labels = self._of(rows)
+            images, labels = self._rows(rows)
         else:
             images = torch.from_numpy(np.asarray(self.table.images[rows])).to(self.device)
             labels = torch.from_numpy(self.table.labels[rows]).to(self.device)
@@ -161,13 +157,11 @@ class BatchStream:
         return x0
 
     def _resident_batches(self, start: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
-        position = start + share.rank * share.size
-        while True:
-            yield self._of(self.order.rows(position, share.size))
-            position += share.world * share.size
+        for k in itertools.count():
+            yield self._rows(self.order.rows(start + share.offset(k), share.size))
 
-    def _of(self, rows: Int[np.ndarray, " n"]) -> tuple[Tensor, Tensor]:
-        """Images and labels of rows that are kept on the device."""
+    def _rows(self, rows: Int[np.ndarray, " n"]) -> tuple[Tensor, Tensor]:
+        """Images and labels of rows of a resident set."""
         at = torch.from_numpy(rows).to(self.device, non_blocking=True)
         return self._images[at], self._labels[at]
 
@@ -175,20 +169,10 @@ class BatchStream:
         loader = DataLoader(
             _Batches(self.table.images, self.order, start, share),
             batch_size=None,
-            sampler=_Counter(),
+            sampler=itertools.count(),
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
             persistent_workers=self.workers > 0,
         )
         for images, labels in loader:
             yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-
-
-class _Counter:
-    """0, 1, 2, ..."""
-
-    def __iter__(self) -> Iterator[int]:
-        k = 0
-        while True:
-            yield k
-            k += 1

@@ -12,7 +12,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
 
+from t2h.data.table import MEMORY_BUDGET, ImageTable
 from t2h.errors import UserError
 
 THREADS = min(16, os.cpu_count() or 1)
@@ -153,7 +155,7 @@ def encoded(
             headers = list(pool.map(lambda i: _header(store, i), range(len(store)), chunksize=CHUNK))
         read = [header for header in headers if not isinstance(header, str)]
         if not read:
-            raise unreadable([header for header in headers if isinstance(header, str)], len(store))
+            raise _unreadable([header for header in headers if isinstance(header, str)], len(store))
         sizes = {header[0] for header in read}
         if size is None and len(sizes) > 1:
             (h0, w0), (h1, w1) = min(sizes), max(sizes)
@@ -170,17 +172,54 @@ def _header(store: Store, i: int) -> tuple[tuple[int, int], bool] | str:
             turned = image.getexif().get(_ORIENTATION, 1) >= 5
             return (image.size if turned else image.size[::-1]), image.mode in _GREY_MODES
     except Exception as error:
-        return problem(store.name(i), error)
+        return _problem(store.name(i), error)
 
 
-def problem(name: str, error: Exception) -> str:
+def settled(table: ImageTable, budget: int = MEMORY_BUDGET) -> ImageTable:
+    """The table after every image was decoded once, so that nothing unreadable can stop a training later.
+
+    Images that need no more than ``budget`` bytes stay in memory; more are decoded again on access.
+
+    Raises:
+        UserError: naming every image that cannot be read.
+    """
+    lazy = table.images
+    if not isinstance(lazy, EncodedImages):
+        return table
+    keep = int(np.prod(lazy.shape)) <= budget
+    pixels = np.empty(lazy.shape if keep else (0,), np.uint8)
+
+    def read(start: int) -> list[str]:
+        """Fill a chunk of ``pixels``, and say what is wrong with its images."""
+        problems = []
+        for i in range(start, min(start + CHUNK, len(table))):
+            try:
+                image = lazy.decode(i)
+                if keep:
+                    pixels[i] = image
+            except Exception as error:
+                problems.append(_problem(lazy.store.name(int(lazy.index[i])), error))
+        return problems
+
+    what = f"{table.name}: {'reading' if keep else 'checking'}"
+    with ThreadPoolExecutor(THREADS) as pool:
+        chunks = pool.map(read, range(0, len(table), CHUNK))
+        total = -(-len(table) // CHUNK)
+        progress = tqdm(chunks, what, total, leave=False, unit_scale=CHUNK, unit=" images", disable=None)
+        problems = [problem for found in progress for problem in found]
+    if problems:
+        raise _unreadable(problems, len(table))
+    return replace(table, images=pixels) if keep else table
+
+
+def _problem(name: str, error: Exception) -> str:
     """Why the image of this name cannot be read, in one line."""
     if isinstance(error, UnidentifiedImageError):
         return f"{name}: not an image"
     return f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
 
 
-def unreadable(problems: Sequence[str], total: int) -> UserError:
+def _unreadable(problems: Sequence[str], total: int) -> UserError:
     """The error that names every image that cannot be read."""
     listing = "\n  ".join(problems)
     return UserError(f"{len(problems)} of {total} images cannot be read; replace or remove them:\n  {listing}")

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from pathlib import Path
 
 from filelock import FileLock
@@ -46,10 +46,10 @@ def missing(data: str, what: str, root: Path, remotes: Sequence[RemoteFile]) -> 
 
 
 def download(remote: RemoteFile, target: Path, timeout: float = 30.0) -> None:
-    """Fetches a file, with a progress bar, to ``target``, which appears only when it is whole and right.
+    """Fetch a file, with a progress bar, to ``target``, which appears only when it is whole and right.
 
-    What has come so far stays in ``target``.part and is continued by the next call. Of several processes, and of
-    several machines if their file system has locks, one fetches and the others wait for it.
+    What has come so far stays in ``target``.part and is continued by the next call. Of several processes (and machines,
+    if their file system has locks) one fetches and the rest wait for it.
 
     Raises:
         UserError: if the address cannot be reached, the transfer breaks off, or size or md5 are not as they must be.
@@ -98,24 +98,15 @@ def _fetch(remote: RemoteFile, part: Path, have: int, timeout: float) -> None:
     if have:
         headers["Range"] = f"bytes={have}-"
     with urllib.request.urlopen(urllib.request.Request(remote.url, headers=headers), timeout=timeout) as response:
-        resumed = _continues(response, have)
+        # A server may send the whole file instead of what is missing.
+        there = response.headers.get("Content-Range", "")
+        resumed = response.status == 206 and there.startswith(f"bytes {have}-")
+        start = have if resumed else 0
         with (
             part.open("ab" if resumed else "wb") as file,
-            tqdm(
-                desc=f"{remote.url}",
-                total=remote.size,
-                initial=have if resumed else 0,
-                unit="B",
-                unit_scale=True,
-                disable=None,
-            ) as progress,
+            tqdm(desc=remote.url, total=remote.size, initial=start, unit="B", unit_scale=True, disable=None) as bar,
         ):
             # One byte more than there should be tells a file that is too long, whatever its length.
             while file.tell() <= remote.size and (block := response.read(_BLOCK)):
                 file.write(block)
-                progress.update(len(block))
-
-
-def _continues(response: HTTPResponse, have: int) -> bool:
-    """Whether the answer goes on where the part ends; a server may send the whole file instead."""
-    return response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+                bar.update(len(block))

@@ -82,19 +82,6 @@ def pixels_sha256(images: Any) -> str:
     return digest.hexdigest()
 
 
-def _check_images(images: Any, extractor: FeatureExtractor) -> None:
-    shape = tuple(images.shape)
-    if len(shape) != 4 or shape[1] not in (1, 3):
-        raise UserError(f"images have shape {shape}; (N, C, H, W) with C = 1 (grey) or 3 (RGB) is needed.")
-    if shape[0] == 0:
-        raise UserError("there is no image to judge; give at least one.")
-    if extractor.image_shape not in (None, shape[1:]):
-        raise UserError(
-            f"images are {shape_text(shape[1:])}, but {extractor.name} is for {shape_text(extractor.image_shape)}; "
-            "use images of that size, or other features (--features inception)."
-        )
-
-
 def shape_text(shape: tuple[int, ...]) -> str:
     """(3, 32, 32) as "RGB of 32x32 pixels"."""
     channels, height, width = shape
@@ -115,11 +102,19 @@ def extract(
     Raises:
         UserError: if the images do not suit the network, or a feature is not finite.
     """
-    _check_images(images, extractor)
+    shape = tuple(images.shape)
+    if len(shape) != 4 or shape[1] not in (1, 3):
+        raise UserError(f"images have shape {shape}; (N, C, H, W) with C = 1 (grey) or 3 (RGB) is needed.")
+    if shape[0] == 0:
+        raise UserError("there is no image to judge; give at least one.")
+    if extractor.image_shape not in (None, shape[1:]):
+        raise UserError(
+            f"images are {shape_text(shape[1:])}, but {extractor.name} is for {shape_text(extractor.image_shape)}; "
+            "use images of that size, or other features (--features inception)."
+        )
     parts = []
-    with tqdm(
-        total=images.shape[0], desc=extractor.name, unit=" images", disable=None if progress else True, leave=False
-    ) as bar:
+    disable = None if progress else True
+    with tqdm(total=shape[0], desc=extractor.name, unit=" images", disable=disable, leave=False) as bar:
         for chunk in chunks(images, batch_size):
             parts.append(extractor(torch.from_numpy(chunk)).cpu().numpy())
             bar.update(len(chunk))
@@ -134,11 +129,7 @@ def extract(
 
 
 def extract_cached(
-    images: Any,
-    extractor: FeatureExtractor,
-    batch_size: int = 64,
-    progress: bool = False,
-    cache: Path | None = None,
+    images: Any, extractor: FeatureExtractor, batch_size: int = 64, progress: bool = False, cache: Path | None = None
 ) -> Float[np.ndarray, "n d"]:
     """`extract`, done once: the same pixels through the same network are read back from `cache`."""
     key = "|".join([pixels_sha256(images), extractor.name, extractor.sha256, extractor.resize])

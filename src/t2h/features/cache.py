@@ -39,12 +39,7 @@ def cached(kind: str, key: str, make: Callable[[], Tensors], folder: Path | None
     """The tensors of ``make()``, read back where they were kept under this ``key`` before.
 
     Nothing here is an error: a damaged file is made anew, and where nothing can be kept, a line on stderr says so once.
-
-    Args:
-        kind: of the tensors; the name of a subfolder.
-        key: of any length.
-        make: computes them.
-        folder: of the cache; None takes `cache_folder()`.
+    Each ``kind`` has a folder in the cache ``folder``, by default `cache_folder()`.
     """
     try:
         path = (folder or cache_folder()) / kind / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
@@ -84,6 +79,5 @@ def _trim(folder: Path) -> None:
 def _say_once(error: Exception) -> None:
     if not _said:
         _said.append(True)
-        print(
-            f"t2h: what is computed is not kept: {one_line(error)} $T2H_CACHE names a folder for it.", file=sys.stderr
-        )
+        reason = one_line(error)
+        print(f"t2h: what is computed is not kept: {reason} $T2H_CACHE names a folder for it.", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 A digit of 8x8 pixels, enlarged to 299x299, is a blur to the Inception. A classifier trained on the balanced reference
 sees what tells the classes apart, and its accuracy on samples says whether they show what their label promises.
-Figures from it compare only with figures from the same weights; its name carries their hash.
+Its metrics compare only with metrics from the same weights; its name carries their hash.
 """
 
 from __future__ import annotations
@@ -75,11 +75,7 @@ class ClassifierFeatures:
     resize = "none"
 
     def __init__(
-        self,
-        state: dict[str, Tensor],
-        image_shape: tuple[int, int, int],
-        accuracy: float,
-        device: torch.device | str = "cpu",
+        self, state: dict[str, Tensor], image_shape: tuple[int, int, int], accuracy: float, device: torch.device | str
     ) -> None:
         self.num_classes, self.dim = (int(n) for n in state["head.weight"].shape)
         self.image_shape: tuple[int, int, int] | None = image_shape
@@ -92,11 +88,9 @@ class ClassifierFeatures:
         self.name = f"classifier-{self.sha256[:8]}"
 
     def __call__(self, images: Pixels) -> Float[Tensor, "n d"]:
-        """Features (N, dim), float32."""
         return self.network.features(unit_range(images, self.device))
 
     def logits(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
-        """Class scores (N, K)."""
         return self.network.head(torch.from_numpy(features).to(self.device)).cpu().numpy()
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -120,11 +114,9 @@ def train_classifier(
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> ClassifierFeatures:
-    """A classifier of these (balanced, real) images; seeded, so the same machine trains the same one.
+    """A classifier of (balanced, real) images, uint8 (N, C, H, W), with labels 0 ... num_classes-1.
 
-    Args:
-        images: uint8 (N, C, H, W).
-        labels: 0 ... num_classes-1.
+    Seeded, so the same machine trains the same one.
 
     Raises:
         UserError: if there are fewer than two classes or fewer than 20 images.
@@ -135,35 +127,19 @@ def train_classifier(
             f"{len(labels)} images of {len(np.unique(labels))} classes cannot train a classifier; "
             "give 20 images and 2 classes or more, or other features (--features inception)."
         )
+    channels, height, width = (int(n) for n in images.shape[1:])
     # The generators are local: `fork_rng` gives the caller's global state back after the initial weights are drawn.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = SmallClassifier(int(images.shape[1]), num_classes, config.dim).to(device)
+        network = SmallClassifier(channels, num_classes, config.dim).to(device).train()
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(config.seed)).numpy()
     split = max(1, round(config.held_out * len(labels)))
-    _fit(network, images, labels, order[split:], config, device, progress)
-    channels, height, width = (int(n) for n in images.shape[1:])
-    features = ClassifierFeatures(network.state_dict(), (channels, height, width), 0.0, device)
-    held_out = order[:split]
-    predicted = features.logits(extract(images[held_out], features, 512)).argmax(1)
-    features.accuracy = float((predicted == labels[held_out]).mean())
-    return features
+    held_out, rows = order[:split], order[split:]
 
-
-def _fit(
-    network: SmallClassifier,
-    images: Any,
-    labels: np.ndarray,
-    rows: np.ndarray,
-    config: ClassifierConfig,
-    device: torch.device | str,
-    progress: bool,
-) -> None:
     steps = min(config.max_steps, max(1, config.epochs * len(rows) // config.batch_size))
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps + 1)
     generator = torch.Generator().manual_seed(config.seed + 1)
-    network.train()
     for _ in tqdm(range(steps), desc="classifier", unit=" steps", disable=None if progress else True, leave=False):
         batch = rows[torch.randint(len(rows), (min(config.batch_size, len(rows)),), generator=generator).numpy()]
         x = _shift(unit_range(torch.from_numpy(np.ascontiguousarray(images[batch])), device), generator)
@@ -172,6 +148,11 @@ def _fit(
         loss.backward()
         optimizer.step()
         cycle.step()
+
+    features = ClassifierFeatures(network.state_dict(), (channels, height, width), 0.0, device)
+    predicted = features.logits(extract(images[held_out], features, 512)).argmax(1)
+    features.accuracy = float((predicted == labels[held_out]).mean())
+    return features
 
 
 def _shift(x: Tensor, generator: torch.Generator) -> Tensor:

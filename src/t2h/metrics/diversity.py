@@ -7,9 +7,10 @@ beside that of the real images of the same class: much less says that the class 
 from __future__ import annotations
 
 import numpy as np
+from sklearn.metrics.pairwise import euclidean_distances
 
-from t2h.metrics._checks import Features, rows
-from t2h.metrics.neighbours import BUDGET
+from t2h.metrics._checks import BUDGET, Features, rows
+from t2h.metrics.neighbours import exact_distances
 
 
 def mean_pairwise_distance(features: Features, budget: int = BUDGET) -> float:
@@ -20,20 +21,14 @@ def mean_pairwise_distance(features: Features, budget: int = BUDGET) -> float:
     """
     x = rows(features, "given", needed=2).astype(np.float64)
     x -= x.mean(axis=0)
-    norm = np.square(x).sum(axis=1)
-    block = max(1, int(budget // (24 * len(x))))
+    cancelled = 1e-9 * np.square(x).sum(axis=1).max()
+    step = max(1, int(budget // (24 * len(x))))
     total = 0.0
-    for start in range(0, len(x), block):
+    for start in range(0, len(x), step):
         # Each pair once: a block against itself and all that comes after.
-        part, rest = slice(start, start + block), slice(start, None)
-        squared = x[part] @ x[rest].T
-        squared *= -2
-        squared += norm[part, None]
-        squared += norm[rest]
-        # Below this the sum has cancelled: such pairs, near copies, are computed from their difference.
-        i, j = np.nonzero(squared <= 1e-9 * norm.max())
-        for first in range(0, len(i), 4096):
-            a, b = i[first : first + 4096], j[first : first + 4096]
-            squared[a, b] = np.square(x[start + a] - x[start + b]).sum(axis=1)
-        total += float(np.triu(np.sqrt(squared), 1).sum())
+        squared = euclidean_distances(x[start : start + step], x[start:], squared=True)
+        distance = np.triu(np.sqrt(squared), 1)
+        i, j = np.nonzero(np.triu(squared <= cancelled, 1))
+        distance[i, j] = exact_distances(x, x, start + i, start + j)
+        total += float(distance.sum())
     return total / (len(x) * (len(x) - 1) / 2)

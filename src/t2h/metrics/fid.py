@@ -61,76 +61,19 @@ class FeatureStatistics:
         return len(self.mean)
 
 
-class StatisticsAccumulator:
-    """Mean and covariance of features that arrive in batches, in float64.
-
-    Batches are centred before they are squared, and joined by the update of Chan, Golub and LeVeque (1979), so nothing
-    cancels: the result depends on the order and the size of the batches to about 1e-12 only.
-
-    Args:
-        dim: D, the number of features of an image.
-    """
-
-    def __init__(self, dim: int) -> None:
-        self.n = 0
-        self.mean = np.zeros(dim)
-        self._scatter = np.zeros((dim, dim))
-
-    def update(self, features: Features) -> None:
-        """Add the images of one batch (n, D).
-
-        Raises:
-            UserError: if a feature is not finite or the dimension is another.
-        """
-        if features.shape[1] != len(self.mean):
-            raise UserError(f"the features have {features.shape[1]} dimensions; {len(self.mean)} came before.")
-        batch = rows(features, "given", needed=0).astype(np.float64)
-        if len(batch):
-            mean = batch.mean(axis=0)
-            batch -= mean
-            self._join(len(batch), mean, batch.T @ batch)
-
-    def merge(self, other: StatisticsAccumulator) -> None:
-        """Add all that another accumulator has seen.
-
-        Raises:
-            UserError: if its dimension is another.
-        """
-        if len(other.mean) != len(self.mean):
-            raise UserError(f"the other statistics have {len(other.mean)} dimensions; these have {len(self.mean)}.")
-        if other.n:
-            self._join(other.n, other.mean, other._scatter)
-
-    def _join(self, n: int, mean: np.ndarray, scatter: np.ndarray) -> None:
-        total = self.n + n
-        shift = mean - self.mean
-        self._scatter += scatter
-        self._scatter += np.outer(shift, shift * (self.n * n / total))
-        self.mean = self.mean + shift * (n / total)
-        self.n = total
-
-    def statistics(self) -> FeatureStatistics:
-        """The statistics of everything seen so far.
-
-        Raises:
-            UserError: if fewer than two images were seen, since a covariance needs two.
-        """
-        if self.n < 2:
-            raise UserError(f"{self.n or 'no'} image{'' if self.n == 1 else 's'} seen; a covariance needs at least 2.")
-        covariance = self._scatter / (self.n - 1)
-        return FeatureStatistics(self.n, self.mean.copy(), (covariance + covariance.T) / 2)
-
-
-def feature_statistics(features: Features, batch_size: int = 8192) -> FeatureStatistics:
+def feature_statistics(features: Features) -> FeatureStatistics:
     """Mean and unbiased covariance of a whole set (n, D), in float64.
 
     Raises:
         UserError: if there are fewer than two images or a feature is not finite.
     """
-    accumulator = StatisticsAccumulator(features.shape[1])
-    for start in range(0, len(features), batch_size):
-        accumulator.update(features[start : start + batch_size])
-    return accumulator.statistics()
+    x = rows(features, "given", needed=2)
+    mean = x.mean(axis=0, dtype=np.float64)
+    scatter = np.zeros((len(mean), len(mean)))
+    for part in np.array_split(x, len(x) // 8192 + 1):  # not all in float64 at once
+        centred = part - mean
+        scatter += centred.T @ centred
+    return FeatureStatistics(len(x), mean, scatter / (len(x) - 1))
 
 
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:

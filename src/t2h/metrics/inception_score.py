@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 from scipy.special import rel_entr, softmax
 
 from t2h.errors import UserError
@@ -32,25 +31,7 @@ def inception_score(logits: Features, splits: int = 10, seed: int = 0) -> Incept
     Raises:
         UserError: if there are fewer images than splits, no splits, or a logit is not finite.
     """
-    return _score(softmax(rows(logits, "given").astype(np.float64), axis=1), splits, seed)
-
-
-def inception_score_from_probabilities(probabilities: Features, splits: int = 10, seed: int = 0) -> InceptionScore:
-    """IS from the classifier's probabilities (n, C), each row summing to 1.
-
-    Raises:
-        UserError: as `inception_score`, or if a row is no distribution.
-    """
-    p = rows(probabilities, "given").astype(np.float64)
-    bad = int(((p < 0).any(axis=1) | (np.abs(p.sum(axis=1) - 1) > 1e-3)).sum())
-    if bad:
-        raise UserError(
-            f"{bad} of {len(p)} rows are no probabilities (at least 0, sum 1); for logits: inception_score."
-        )
-    return _score(p / p.sum(axis=1, keepdims=True), splits, seed)
-
-
-def _score(p: Float[np.ndarray, "n c"], splits: int, seed: int) -> InceptionScore:
+    p = softmax(rows(logits, "given").astype(np.float64), axis=1)
     if not 1 <= splits <= len(p):
         raise UserError(f"{splits} splits of {len(p)} images; splits must lie in 1 ... {len(p)}.")
     order = np.random.default_rng(seed).permutation(len(p))

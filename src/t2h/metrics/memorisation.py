@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from t2h.errors import UserError
 from t2h.metrics._checks import Features
-from t2h.metrics.neighbours import BUDGET, nearest
+from t2h.metrics.neighbours import nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +37,7 @@ class Memorisation:
     nearest_index: Int[np.ndarray, " n"]
 
 
-def memorisation(
-    samples: Features, training: Features, held_out: Features, quantile: float = 0.05, budget: int = BUDGET
-) -> Memorisation:
+def memorisation(samples: Features, training: Features, held_out: Features, quantile: float = 0.05) -> Memorisation:
     """Compare generated images (n, D) with the training images (m, D) and unseen real images (h, D) of their class.
 
     The quantile is ours: with 5 %, an image counts as a copy if it is nearer to the training set than 95 % of unseen
@@ -50,15 +48,13 @@ def memorisation(
         UserError: if there are too few held-out images to place the quantile (fewer than 1 / quantile), a set is empty,
             a feature is not finite, or the dimensions differ.
     """
-    threshold = memorisation_threshold(training, held_out, quantile, budget)
-    found = nearest(samples, training, budget, names=("generated", "training"))
+    threshold = memorisation_threshold(training, held_out, quantile)
+    found = nearest(samples, training, ("generated", "training"))
     share = float((found.distance <= threshold).mean())
     return Memorisation(share, threshold, quantile, found.distance, found.index)
 
 
-def memorisation_threshold(
-    training: Features, held_out: Features, quantile: float = 0.05, budget: int = BUDGET
-) -> float:
+def memorisation_threshold(training: Features, held_out: Features, quantile: float = 0.05) -> float:
     """The ``quantile`` of the distances from unseen real images to their nearest training image. Errors as above."""
     if not 0 < quantile < 1:
         raise UserError(f"quantile is {quantile}; it must lie between 0 and 1.")
@@ -66,5 +62,4 @@ def memorisation_threshold(
     if len(held_out) < needed:
         given = f"{len(held_out) or 'no'} held-out image{'' if len(held_out) == 1 else 's'}"
         raise UserError(f"{given} of this class; at least {needed} are needed for their {quantile:.0%} quantile.")
-    distances = nearest(held_out, training, budget, names=("held-out", "training")).distance
-    return float(np.quantile(distances, quantile))
+    return float(np.quantile(nearest(held_out, training, ("held-out", "training")).distance, quantile))

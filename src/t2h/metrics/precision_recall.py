@@ -8,14 +8,15 @@ only where images are copies.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
+from sklearn.metrics.pairwise import euclidean_distances
 
 from t2h.errors import UserError
-from t2h.metrics._checks import Features, pair
-from t2h.metrics.neighbours import BUDGET, Estimates, neighbour_distances
+from t2h.metrics._checks import BUDGET, Features, pair
+from t2h.metrics.neighbours import exact_distances, neighbour_distances
 
 
 def manifold_metrics(
@@ -32,7 +33,7 @@ def manifold_metrics(
     * density: real balls that a generated image lies in, on average, divided by k; it may exceed 1;
     * coverage: share of real images with a generated image inside their ball.
 
-    The distances are computed once for all four metrics and all k. ``real_distances`` are those of
+    The distances are computed once for all metrics and all k, in blocks of ``budget`` bytes. ``real_distances`` are
     `neighbour_distances(real, max(ks))`, for callers that hold several generated sets against one real set.
 
     Raises:
@@ -47,55 +48,46 @@ def manifold_metrics(
             raise UserError(f"{len(points)} {name} images; the neighbour k = {largest} needs at least {largest + 1}.")
     columns = np.asarray(ks) - 1
     if real_distances is None:
-        real_distances = neighbour_distances(x, largest, budget=budget)
-    balls = _Balls(
-        Estimates(x, y, budget),
-        real_distances[:, columns],
-        neighbour_distances(y, largest, budget=budget)[:, columns],
-    )
-    for start, low in balls.estimates.blocks():
-        balls.look(start, low)
+        real_distances = neighbour_distances(x, largest)
+    real_radii, fake_radii = real_distances[:, columns], neighbour_distances(y, largest)[:, columns]
+
+    precise = np.zeros(fake_radii.shape, dtype=bool)
+    recalled, covered = np.zeros(real_radii.shape, dtype=bool), np.zeros(real_radii.shape, dtype=bool)
+    inside = np.zeros(len(columns), dtype=np.int64)
+    for part, distance in _blocks(x, y, real_radii, fake_radii, budget):
+        for c in range(len(columns)):
+            radius = real_radii[part, c, None]
+            within = distance < radius
+            inside[c] += within.sum()
+            covered[part, c] = within.any(axis=1)
+            precise[:, c] |= (distance <= radius).any(axis=0)
+            recalled[part, c] = (distance <= fake_radii[:, c]).any(axis=1)
     found = {}
     for c, k in enumerate(ks):
-        found[f"precision_k{k}"] = float(balls.precise[:, c].mean())
-        found[f"recall_k{k}"] = float(balls.recalled[:, c].mean())
-        found[f"density_k{k}"] = float(balls.inside[c] / (k * len(y)))
-        found[f"coverage_k{k}"] = float(balls.covered[:, c].mean())
+        found[f"precision_k{k}"] = float(precise[:, c].mean())
+        found[f"recall_k{k}"] = float(recalled[:, c].mean())
+        found[f"density_k{k}"] = float(inside[c] / (k * len(y)))
+        found[f"coverage_k{k}"] = float(covered[:, c].mean())
     return found
 
 
-class _Balls:
-    """Who lies in whose ball, counted block by block; a column for each k."""
-
-    def __init__(
-        self, estimates: Estimates, real_radii: Float[np.ndarray, "n k"], fake_radii: Float[np.ndarray, "m k"]
-    ) -> None:
-        self.estimates, self.real_radii, self.fake_radii = estimates, real_radii, fake_radii
-        self.precise: Bool[np.ndarray, "m k"] = np.zeros(fake_radii.shape, dtype=bool)
-        self.recalled: Bool[np.ndarray, "n k"] = np.zeros(real_radii.shape, dtype=bool)
-        self.covered: Bool[np.ndarray, "n k"] = np.zeros(real_radii.shape, dtype=bool)
-        self.inside: Int[np.ndarray, " k"] = np.zeros(real_radii.shape[1], dtype=np.int64)
-
-    def look(self, start: int, low: Float[np.ndarray, "b m"]) -> None:
-        bound = self.estimates.bound
-        part = slice(start, start + len(low))
-        i, j = np.nonzero(low <= bound(self.real_radii[part].max(axis=1))[:, None])
-        distance = self._distance(low[i, j], start + i, j, self.real_radii[start + i].min(axis=1))
-        for c in range(len(self.inside)):
-            radius = self.real_radii[start + i, c]
-            within = distance < radius
-            self.precise[j[distance <= radius], c] = True
-            self.covered[start + i[within], c] = True
-            self.inside[c] += int(within.sum())
-        i, j = np.nonzero(low <= bound(self.fake_radii.max(axis=1)))
-        distance = self._distance(low[i, j], start + i, j, self.fake_radii[j].min(axis=1))
-        for c in range(len(self.inside)):
-            self.recalled[start + i[distance <= self.fake_radii[j, c]], c] = True
-
-    def _distance(self, low: np.ndarray, i: np.ndarray, j: np.ndarray, smallest: np.ndarray) -> Float[np.ndarray, " p"]:
-        """The exact distances, but 0 where the bounds already say that a pair is nearer than its smallest radius."""
-        high = low + self.estimates.width(i, j)
-        open_ = np.flatnonzero(high >= np.square(smallest) / self.estimates.unit * (1 - 1e-6))
-        distance = np.zeros(len(i))
-        distance[open_] = self.estimates.exact(i[open_], j[open_])
-        return distance
+def _blocks(
+    x: np.ndarray, y: np.ndarray, real_radii: np.ndarray, fake_radii: np.ndarray, budget: int
+) -> Iterator[tuple[slice, Float[np.ndarray, "b m"]]]:
+    """Rows of x and their distances to all of y, in float64; those near a radius are exact, so that ties are ties."""
+    centre = x.mean(axis=0, dtype=np.float64)
+    centred_x, centred_y = x - centre, y - centre
+    largest = np.square(centred_x).sum(axis=1).max() + np.square(centred_y).sum(axis=1).max()
+    # |fl(x·y) - x·y| <= D u ‖x‖‖y‖, in any order of summation; the rest is for rounding x, y, norms and sums.
+    slack = (x.shape[1] + 16) * 2.0**-52 * largest
+    step = max(1, int(budget // (24 * len(y))))
+    for start in range(0, len(x), step):
+        part = slice(start, start + step)
+        squared = euclidean_distances(centred_x[part], centred_y, squared=True)
+        near = np.zeros(squared.shape, dtype=bool)
+        for radii in (*real_radii[part].T[:, :, None], *fake_radii.T):
+            near |= np.abs(squared - np.square(radii)) <= slack
+        i, j = np.nonzero(near)
+        distance = np.sqrt(squared, out=squared)
+        distance[i, j] = exact_distances(x, y, start + i, j)
+        yield part, distance

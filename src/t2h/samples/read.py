@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from t2h.data.arrays import image_array, label_array, read_arrays
-from t2h.data.decode import EncodedImages, FileStore, encoded
-from t2h.data.settle import settled
+from t2h.data.decode import EncodedImages, FileStore, encoded, settled
+from t2h.data.sources.npz import image_array, label_array, read_arrays
 from t2h.data.table import Images, ImageTable
 from t2h.errors import UserError
 from t2h.sampling import Sampling

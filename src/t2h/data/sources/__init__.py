@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from t2h.data.settle import settled
+from t2h.data.decode import settled
+from t2h.data.sources import cifar, digits, fashion_mnist, folder, hub, npz, tiny_imagenet
 from t2h.data.sources.base import Request
 from t2h.data.table import ImageTable
 from t2h.errors import UserError, unknown_name
 
-SOURCES = {
-    "digits": "t2h.data.sources.digits:read",
-    "cifar10": "t2h.data.sources.cifar:read_cifar10",
-    "cifar100": "t2h.data.sources.cifar:read_cifar100",
-    "fashion-mnist": "t2h.data.sources.fashion_mnist:read",
-    "tiny-imagenet-200": "t2h.data.sources.tiny_imagenet:read",
-    "folder": "t2h.data.sources.folder:read",
-    "npz": "t2h.data.sources.npz:read",
+SOURCES: dict[str, Callable[[Request], ImageTable]] = {
+    "digits": digits.read,
+    "cifar10": cifar.read_cifar10,
+    "cifar100": cifar.read_cifar100,
+    "fashion-mnist": fashion_mnist.read,
+    "tiny-imagenet-200": tiny_imagenet.read,
+    "folder": folder.read,
+    "npz": npz.read,
 }
 
 
@@ -45,22 +46,17 @@ def load_images(
     Raises:
         UserError: for whatever is missing, damaged, unreadable or unknown.
     """
-    return settled(
-        open_images(Request(data, None if root is None else Path(root), split, image_size, channels, download))
-    )
+    folder_or_file = None if root is None else Path(root)
+    return settled(open_images(Request(data, folder_or_file, split, image_size, channels, download)))
 
 
 def open_images(request: Request) -> ImageTable:
     """As `load_images`, but files may not yet have been decoded: choose rows first, then `settled` the table."""
-    data = request.data
-    if data.startswith("hub:"):
-        from t2h.data.sources.hub import read
-
-        return read(request)
-    if data not in SOURCES:
+    if request.data.startswith("hub:"):
+        return hub.read(request)
+    if request.data not in SOURCES:
         request = _from_path(request)
-    module, function = SOURCES[request.data].split(":")
-    return getattr(importlib.import_module(module), function)(request)
+    return SOURCES[request.data](request)
 
 
 def _from_path(request: Request) -> Request:

@@ -40,15 +40,14 @@ def read(request: Request) -> ImageTable:
 
 
 def _locate(request: Request, name: str) -> Path:
-    root = request.folder
-    for path in (root / name, root / f"{name}.gz"):
+    root, packed = request.folder, request.folder / f"{name}.gz"
+    for path in (root / name, packed):
         if path.is_file():
             return path
     if not request.download:
         raise missing("fashion-mnist", f"{name} or {name}.gz", root, REMOTES)
-    remote = next(remote for remote in REMOTES if remote.filename == f"{name}.gz")
-    download(remote, root / remote.filename)
-    return root / remote.filename
+    download(next(remote for remote in REMOTES if remote.filename == packed.name), packed)
+    return packed
 
 
 def read_idx(path: Path, dimensions: int) -> UInt8[np.ndarray, "*shape"]:
@@ -62,20 +61,18 @@ def read_idx(path: Path, dimensions: int) -> UInt8[np.ndarray, "*shape"]:
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: not a whole gzip file ({error}); take it again from {_BASE}/.") from error
-    magic = bytes((0, 0, 8, dimensions))
+        raise _damaged(path, f"not a whole gzip file ({error})") from error
+    start, magic = 4 + 4 * dimensions, bytes((0, 0, 8, dimensions))
     if content[:4] != magic:
-        raise UserError(
-            f"{path}: starts with {content[:4].hex(' ') or 'nothing'}, not {magic.hex(' ')}; it is not an idx file of "
-            f"{dimensions} dimensions: take it again from {_BASE}/."
-        )
-    start = 4 + 4 * dimensions
+        raise _damaged(path, f"starts with {content[:4].hex(' ') or 'nothing'}, not {magic.hex(' ')}")
     if len(content) < start:
-        raise UserError(f"{path}: ends inside its header; take it again from {_BASE}/.")
+        raise _damaged(path, "ends inside its header")
     shape = tuple(int(n) for n in np.frombuffer(content[4:start], ">i4"))
     if len(content) - start != math.prod(shape):
         size = " x ".join(map(str, shape))
-        raise UserError(
-            f"{path}: {len(content) - start:,} values, but its header says {size}; take it again from {_BASE}/."
-        )
+        raise _damaged(path, f"{len(content) - start:,} values, but its header says {size}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
+
+
+def _damaged(path: Path, how: str) -> UserError:
+    return UserError(f"{path}: {how}; take it again from {_BASE}/.")

@@ -34,7 +34,10 @@ def read(request: Request) -> ImageTable:
         raise UserError(
             f"{root}: no train/WNID/images here; unpack {WHERE} and give the directory {FOLDER} as root (--root DIR)."
         )
-    by_class = _train_files(root, wnids) if request.split == "train" else _val_files(root, wnids)
+    if request.split == "train":
+        by_class = {wnid: image_files(root / "train" / wnid) for wnid in wnids}
+    else:
+        by_class = _val_files(root, wnids)
     empty = [wnid for wnid, files in by_class.items() if not files]
     if empty:
         raise UserError(f"{root}: no {request.split} images of {', '.join(empty)}; unpack {WHERE} again.")
@@ -43,10 +46,6 @@ def read(request: Request) -> ImageTable:
     size = request.image_size or SIZE
     images = EncodedImages(FileStore(paths), (size, size), request.channels or CHANNELS, np.arange(len(paths)))
     return ImageTable(images, labels, class_names(root, wnids), split=request.split, name=FOLDER)
-
-
-def _train_files(root: Path, wnids: tuple[str, ...]) -> dict[str, list[Path]]:
-    return {wnid: image_files(root / "train" / wnid) for wnid in wnids}
 
 
 def _val_files(root: Path, wnids: tuple[str, ...]) -> dict[str, list[Path]]:
