@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import Timeout
 
-from t2h.benchmark.cells import BenchmarkFolder
+from t2h.benchmark.run import BenchmarkFolder
 
 FORK = multiprocessing.get_context("fork")
 RACERS, ROUNDS = 6, 15

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from t2h.benchmark.page import page
 from t2h.benchmark.table import summarise
 from t2h.benchmark.transfer import Transfer
+from t2h.benchmark.write import page
 from test_benchmark_table import made
 from test_report import Page
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from t2h import UserError
-from t2h.benchmark.read import parse_plan, read_plan
+from t2h.benchmark.plan import parse_plan, read_plan
 from t2h.training.config import differences
 
 PLAN = {

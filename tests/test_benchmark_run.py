@@ -10,10 +10,9 @@ import pytest
 import yaml
 
 from t2h import UserError
-from t2h.benchmark import cells as cells_module
-from t2h.benchmark.cells import BenchmarkFolder, state_of
-from t2h.benchmark.read import parse_plan
-from t2h.benchmark.run import run
+from t2h.benchmark import run as run_module
+from t2h.benchmark.plan import parse_plan
+from t2h.benchmark.run import BenchmarkFolder, run, state_of
 from t2h.benchmark.write import write_all
 from t2h.cli import main
 from t2h.results.result import read_result
@@ -110,14 +109,14 @@ def test_the_command_from_plan_to_page_and_again(tmp_path, capsys):
 
 
 def test_a_failed_cell_is_told_and_stops_nobody_and_is_retried_on_request(tmp_path, monkeypatch):
-    real, out = cells_module.evaluate_run, tmp_path / "out"
+    real, out = run_module.evaluate_run, tmp_path / "out"
 
     def broken(run_folder, *args, **options):
         if "ddpm/seed0" in str(run_folder):
             raise RuntimeError("out of memory")
         return real(run_folder, *args, **options)
 
-    monkeypatch.setattr(cells_module, "evaluate_run", broken)
+    monkeypatch.setattr(run_module, "evaluate_run", broken)
     outcome, said = do(out)
     assert (outcome.done, [cell.name for cell in outcome.failed]) == (3, ["digits-0.1/ddpm/seed0"])
     assert said[0] == "digits-0.1/ddpm/seed0  FAILED: RuntimeError: out of memory"
@@ -130,7 +129,7 @@ def test_a_failed_cell_is_told_and_stops_nobody_and_is_retried_on_request(tmp_pa
     assert content["cells"][0]["reason"].endswith("out of memory\n")
 
     assert do(out)[1] == []  # not again without being asked
-    monkeypatch.setattr(cells_module, "evaluate_run", real)
+    monkeypatch.setattr(run_module, "evaluate_run", real)
     checkpoint = next((out / "digits-0.1/ddpm/seed0/checkpoints").iterdir())
     trained = checkpoint.stat().st_mtime_ns
     outcome, said = do(out, retry=True)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
-from t2h.benchmark.read import parse_plan
-from t2h.benchmark.recompute import recompute
+from t2h.benchmark.plan import parse_plan
 from t2h.benchmark.show import difference_text, spread_text, written
-from t2h.benchmark.table import as_json, measures, summarise
+from t2h.benchmark.table import Part, as_json, make_part, measures, summarise
 from t2h.benchmark.transfer import Transfer
 from t2h.results.compare import Measure
-from t2h.results.point import Group, Point, Value
+from t2h.results.point import Group, Metrics, Point, Value
 from t2h.results.result import Result
 
 DOCS = Path(__file__).parents[1] / "docs" / "benchmark"
@@ -177,6 +179,47 @@ def test_a_best_w_at_the_end_of_the_curve_is_told():
     told = [remark for remark in best.remarks if "beyond it" in remark]
     assert told == ["the best w is the largest of the curve, so a better one may lie beyond it: cm, ddpm"]
     assert not any("beyond it" in remark for remark in at_1_5.remarks)
+
+
+# Remarks that `make_part` makes, or made in version 1; the others are notes of the results.
+_REMARKS = re.compile(r"too few seeds|\d+ seeds: the boot|no result yet|the results were not|the best w is the largest")
+
+
+def recompute(content: Mapping[str, Any]) -> list[Part]:
+    """The parts of a benchmark.json of version 1 or 2, in its order.
+
+    Args:
+        content: of the file: "plan" (methods and baseline), "cells" with their points, and "tables", of which data set,
+            choice of w, notes and transfers are taken.
+    """
+    return [_part(content, old) for old in content["tables"]]
+
+
+def _part(content: Mapping[str, Any], old: Mapping[str, Any]) -> Part:
+    notes = tuple(remark for remark in old["remarks"] if not _REMARKS.match(remark))
+    methods: dict[str, dict[int, Result]] = {method: {} for method in content["plan"]["methods"]}
+    for cell in content["cells"]:
+        if cell["data"] == old["data"] and "points" in cell:
+            points = tuple(map(_point, cell["points"]))
+            methods[cell["method"]][cell["seed"]] = Result(cell["method"], points, notes=notes)
+    part = make_part(old["data"], old["choice"], methods, content["plan"]["baseline"])
+    return replace(part, transfers=tuple(map(_transfer, old["transfers"])))
+
+
+def _transfer(entry: Mapping[str, Any]) -> Transfer:
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    return Transfer(**fields)
+
+
+def _point(entry: Mapping[str, Any]) -> Point:
+    """From {"w": 1.5, "fid": 13.9, "fid tail": 23.0, ...}."""
+    parts: dict[str, Metrics] = {"": {}}
+    for title, value in entry.items():
+        key, _, group = title.partition(" ")
+        if key != "w":
+            parts.setdefault(group, {})[key] = Value.from_dict({"value": value})
+    overall = parts.pop("")
+    return Point(entry["w"], metrics=overall, groups={name: Group((), metrics) for name, metrics in parts.items()})
 
 
 def test_a_benchmark_file_gives_its_tables_again():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from t2h.errors import UserError
 from t2h.evaluation import (
     Judge,
     MetricOptions,
+    Provenance,
     Reference,
     evaluate_arrays,
     load_reference,
@@ -34,7 +36,6 @@ from t2h.evaluation import curve as curve_module
 from t2h.evaluation.curve import Drawing, evaluate_run, evaluate_stored
 from t2h.evaluation.nearest import nearest_examples
 from t2h.evaluation.point import group_classes
-from t2h.evaluation.protocol import provenance, source_of
 from t2h.features.base import Pixels, unit_range
 from t2h.features.classifier import ClassifierConfig, train_classifier
 from t2h.metrics.fid import frechet_distance
@@ -43,8 +44,8 @@ from t2h.process import NoiseSchedule
 from t2h.results.comparable import differing_factors, unknown_factors
 from t2h.results.compare import compare
 from t2h.results.point import Point, Value
-from t2h.results.result import Provenance, label_kind, read_result, write_result
-from t2h.samples.read import read_samples
+from t2h.results.result import read_result, write_result
+from t2h.samples.read import SampleSet, read_samples
 from t2h.sampling import CurveFlags
 
 QUICK = MetricOptions(prd_runs=1, kid_subsets=5, resamples=10)
@@ -68,6 +69,14 @@ class Patches:
         return None
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("T2H_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="module")
 def digits() -> ImageTable:
     table = load_images("digits", split="all")
@@ -80,8 +89,8 @@ def rows(digits: ImageTable) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def reference(digits: ImageTable, rows: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    return make_reference(digits, Patches(), rows, cache=tmp_path_factory.mktemp("cache"))
+def reference(digits: ImageTable, rows: np.ndarray) -> Reference:
+    return make_reference(digits, Patches(), rows)
 
 
 def drawn(digits: ImageTable, per_class: int = 30, noise: int = 30, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -93,11 +102,9 @@ def drawn(digits: ImageTable, per_class: int = 30, noise: int = 30, seed: int = 
     return noisy, digits.labels[index]
 
 
-def point_of(
-    images: np.ndarray, labels: np.ndarray | None, reference: Reference, tmp_path: Path, **options: Any
-) -> Point:
+def point_of(images: np.ndarray, labels: np.ndarray | None, reference: Reference, **options: Any) -> Point:
     judge = Judge(reference, Patches(), replace(QUICK, **options))
-    return evaluate_arrays(images, labels, judge, w=1.5, cache=tmp_path)
+    return evaluate_arrays(images, labels, judge, w=1.5)
 
 
 def plain_fid(a: np.ndarray, b: np.ndarray) -> float:
@@ -109,7 +116,7 @@ def test_fid_of_everything_of_groups_and_of_classes(
     digits: ImageTable, rows: np.ndarray, reference: Reference, tmp_path: Path
 ) -> None:
     images, labels = drawn(digits)
-    point = point_of(images, labels, reference, tmp_path, metrics=("fid",))
+    point = point_of(images, labels, reference, metrics=("fid",))
     real, fake = (Patches()(torch.from_numpy(x)).double().numpy() for x in (np.asarray(digits.images), images))
     assert point.metrics["fid"].value == pytest.approx(plain_fid(real, fake), rel=1e-3)
     order = np.argsort(-np.bincount(digits.labels[rows]), kind="stable")
@@ -126,7 +133,7 @@ def test_fid_of_everything_of_groups_and_of_classes(
 
 
 def test_the_reference_itself_is_perfect(digits: ImageTable, reference: Reference, tmp_path: Path) -> None:
-    point = point_of(np.asarray(digits.images), digits.labels, reference, tmp_path)
+    point = point_of(np.asarray(digits.images), digits.labels, reference)
     for part in (point, point.groups["tail"], point.classes[9]):
         metrics = part.metrics
         assert metrics["fid"].value == pytest.approx(0, abs=1e-6)
@@ -140,7 +147,7 @@ def test_memorisation_tells_training_images_from_unseen_ones(
 ) -> None:
     unseen = np.setdiff1d(np.arange(len(digits)), rows)
     copies, honest = (
-        point_of(np.asarray(digits.images)[r], digits.labels[r], reference, tmp_path, metrics=("memorisation",))
+        point_of(np.asarray(digits.images)[r], digits.labels[r], reference, metrics=("memorisation",))
         for r in (rows, unseen)
     )
     for part in (
@@ -159,8 +166,8 @@ def test_shuffled_labels_show_in_the_classes_and_not_in_the_whole(
     digits: ImageTable, reference: Reference, tmp_path: Path
 ) -> None:
     images, labels = drawn(digits)
-    right = point_of(images, labels, reference, tmp_path, metrics=("fid",))
-    wrong = point_of(images, np.random.default_rng(0).permutation(labels), reference, tmp_path, metrics=("fid",))
+    right = point_of(images, labels, reference, metrics=("fid",))
+    wrong = point_of(images, np.random.default_rng(0).permutation(labels), reference, metrics=("fid",))
     assert wrong.metrics["fid"].value == right.metrics["fid"].value
     for a, b in zip(right.classes, wrong.classes, strict=True):
         assert b.metrics["fid"].value > 2 * a.metrics["fid"].value
@@ -171,10 +178,12 @@ def test_a_class_with_one_or_no_image_has_reasons_instead_of_metrics(
 ) -> None:
     images, labels = drawn(digits)
     keep = np.concatenate([np.flatnonzero(labels < 8), np.flatnonzero(labels == 8)[:1]])
-    point = point_of(images[keep], labels[keep], reference, tmp_path)
+    point = point_of(images[keep], labels[keep], reference)
     for k, text in ((8, "1 generated image;"), (9, "no generated images")):
         metrics = point.classes[k].metrics
-        assert metrics["fid"].to_dict() == {"value": None, "reason": metrics["fid"].reason}
+        written = point.to_dict()["classes"][k]
+        assert written["class"] == k
+        assert written["metrics"]["fid"] == {"value": None, "reason": metrics["fid"].reason}
         assert text in metrics["fid"].reason
         assert all(f.value is None for name, f in metrics.items() if name not in ("memorisation", "prd_f8", "prd_f1_8"))
     assert point.metrics["fid"].value > 0
@@ -184,7 +193,7 @@ def test_a_class_with_one_or_no_image_has_reasons_instead_of_metrics(
 def test_without_labels_there_are_overall_metrics_only(
     digits: ImageTable, reference: Reference, tmp_path: Path
 ) -> None:
-    point = point_of(drawn(digits)[0], None, reference, tmp_path)
+    point = point_of(drawn(digits)[0], None, reference)
     assert point.classes == ()
     assert point.groups == {}
     assert point.metrics["precision_k3"].value > 0
@@ -193,7 +202,7 @@ def test_without_labels_there_are_overall_metrics_only(
 
 def test_accuracy_comes_from_the_classifier_that_the_reference_carries(digits: ImageTable, tmp_path: Path) -> None:
     classifier = train_classifier(digits.images, digits.labels, 10, ClassifierConfig(epochs=8))
-    save_reference(make_reference(digits, classifier, cache=tmp_path), tmp_path / "ref.safetensors")
+    save_reference(make_reference(digits, classifier), tmp_path / "ref.safetensors")
     reference = load_reference(tmp_path / "ref.safetensors")
     extractor = reference.extractor()
     assert extractor is not None
@@ -201,7 +210,7 @@ def test_accuracy_comes_from_the_classifier_that_the_reference_carries(digits: I
     images, labels = drawn(digits, noise=0)
     judge = Judge(reference, extractor, replace(QUICK, metrics=("accuracy", "is")))
     counts = np.arange(100, 0, -10)
-    point = evaluate_arrays(images, np.where(labels == 9, 8, labels), judge, counts, cache=tmp_path)
+    point = evaluate_arrays(images, np.where(labels == 9, 8, labels), judge, counts)
     accuracy = point.metrics["accuracy"]
     low, high = accuracy.interval
     assert low <= accuracy.value <= high
@@ -250,7 +259,7 @@ def test_statistics_of_other_projects(reference: Reference, digits: ImageTable, 
     assert foreign.statistics.n == statistics.n
     assert frechet_distance(foreign.statistics, statistics) < 1e-5
     images, labels = drawn(digits)
-    whole, only = (point_of(images, labels, r, tmp_path, metrics=("fid", "kid")) for r in (reference, foreign))
+    whole, only = (point_of(images, labels, r, metrics=("fid", "kid")) for r in (reference, foreign))
     assert only.metrics["fid"].value == pytest.approx(whole.metrics["fid"].value, rel=1e-3)
     assert "statistics only" in only.metrics["kid"].reason
     assert only.classes == ()
@@ -280,13 +289,13 @@ def test_samples_that_do_not_suit_the_reference(digits: ImageTable, reference: R
         ((images, labels[1:]), "300 sample images but 299 labels"),
     ):
         with pytest.raises(UserError, match=message):
-            point_of(*bad, reference, tmp_path)
+            point_of(*bad, reference)
     other = Patches()
     other.sha256 = "1" * 64
     with pytest.raises(UserError, match=r"seen by patches .weights 00000000.*samples by patches .weights 11111111"):
-        evaluate_arrays(images, labels, Judge(reference, other), cache=tmp_path)
+        evaluate_arrays(images, labels, Judge(reference, other))
     with pytest.raises(UserError, match="9 training counts, but the reference digits has 10"):
-        evaluate_arrays(images, labels, Judge(reference, Patches()), np.ones(9, np.int64), cache=tmp_path)
+        evaluate_arrays(images, labels, Judge(reference, Patches()), np.ones(9, np.int64))
 
 
 def test_references_that_are_none(tmp_path: Path, reference: Reference) -> None:
@@ -327,13 +336,13 @@ def test_samples_from_folders_and_files(digits: ImageTable, tmp_path: Path) -> N
         np.testing.assert_array_equal(
             found.labels, labels[2:]
         )  # class 0 has no folder, and the others keep their index
-        source = source_of(found, 10)
+        source = Provenance.of(found, 10)
         assert (source.sampler, found.w, source.image_path, source.labels) == (None, None, "8-bit", "random")
     flat = read_samples(tmp_path / "by_name" / "b", names)
     assert flat.labels is None
-    assert source_of(flat, 10).labels == "none"
+    assert Provenance.of(flat, 10).labels == "none"
     np.savez(tmp_path / "float.npz", images=images.astype(np.float64) / 255)
-    assert source_of(read_samples(tmp_path / "float.npz", names), 10).image_path == "float"
+    assert Provenance.of(read_samples(tmp_path / "float.npz", names), 10).image_path == "float"
 
 
 def test_samples_that_are_none(digits: ImageTable, tmp_path: Path) -> None:
@@ -374,7 +383,6 @@ def stored(folder: Path, digits: ImageTable, w: float, seed: int = 0) -> Path:
 def test_a_curve_is_one_result_and_resumes(
     digits: ImageTable, reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("T2H_CACHE", str(tmp_path / "cache"))
     paths, out, extractor = [stored(tmp_path, digits, w) for w in (1.5, 0.0)], tmp_path / "out.json", Patches()
     judge = Judge(reference, extractor, replace(QUICK, metrics=("fid", "manifold")))
     real = curve_module.evaluate_arrays
@@ -419,17 +427,15 @@ def store_run(folder: Path, config: str) -> list[int]:
     return counts
 
 
-def test_a_run_is_judged_without_storing_its_samples(reference: Reference, tmp_path: Path) -> None:
+def test_a_run_is_judged_without_storing_its_samples(reference: Reference, tmp_path: Path, cache: Path) -> None:
     counts = store_run(tmp_path / "run", "learning: {label_dropout: 0.1, dropout_unit: batch, seed: 3}\n")
     judge = Judge(reference, Patches(), replace(QUICK, metrics=("fid",)))
     drawing = Drawing(3, CurveFlags(steps=2))
-    out = tmp_path / "out.json"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("T2H_CACHE", str(tmp_path / "cache"))
-        result = evaluate_run(tmp_path / "run", (0.0, 1.5), judge, out, drawing, progress=False)
-        again = evaluate_run(tmp_path / "run", (1.5,), judge, out, drawing, progress=False)
-        with pytest.raises(UserError, match=r"measured otherwise \(.*number of images"):
-            evaluate_run(tmp_path / "run", (1.5,), judge, out, replace(drawing, per_class=2), progress=False)
+    out, before = tmp_path / "out.json", set(cache.rglob("*"))
+    result = evaluate_run(tmp_path / "run", (0.0, 1.5), judge, out, drawing, progress=False)
+    again = evaluate_run(tmp_path / "run", (1.5,), judge, out, drawing, progress=False)
+    with pytest.raises(UserError, match=r"measured otherwise \(.*number of images"):
+        evaluate_run(tmp_path / "run", (1.5,), judge, out, replace(drawing, per_class=2), progress=False)
     assert again.points == result.points
     assert [(point.w, point.num_images) for point in result.points] == [(0.0, 30), (1.5, 30)]
     assert (result.name, result.run["method"], result.run["images_seen"]) == ("run", "t2h", 7)
@@ -439,6 +445,7 @@ def test_a_run_is_judged_without_storing_its_samples(reference: Reference, tmp_p
     assert "labels were dropped for whole batches in training, not per sample" in result.notes
     assert result.data["class_counts"] == counts
     assert not list((tmp_path / "run").rglob("*.png"))
+    assert set(cache.rglob("*")) == before, "features that nobody reads again grew the cache with every point"
 
 
 def test_a_result_shows_the_rarest_classes_beside_training_images_unless_told_not_to(
@@ -447,20 +454,17 @@ def test_a_result_shows_the_rarest_classes_beside_training_images_unless_told_no
     store_run(tmp_path / "run", "data: {data: digits, imbalance: 0.05}\n")
     judge = Judge(reference, Patches(), replace(QUICK, metrics=("fid",)))
     drawing = Drawing(2, CurveFlags(steps=1))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("T2H_CACHE", str(tmp_path / "cache"))
-        shown = evaluate_run(tmp_path / "run", (1.5,), judge, tmp_path / "a.json", drawing, progress=False)
-        told = replace(drawing, pictures=False)
-        plain = evaluate_run(tmp_path / "run", (1.5,), judge, tmp_path / "b.json", told, progress=False)
+    shown = evaluate_run(tmp_path / "run", (1.5,), judge, tmp_path / "a.json", drawing, progress=False)
+    told = replace(drawing, pictures=False)
+    plain = evaluate_run(tmp_path / "run", (1.5,), judge, tmp_path / "b.json", told, progress=False)
     assert [picture["class"] for picture in shown.images["1.5"]] == [9, 9, 8, 8, 7, 7]
     assert plain.images == {}
     assert "png" not in (tmp_path / "b.json").read_text()
 
 
 def test_a_result_carries_the_protocol_and_its_deviations(reference: Reference) -> None:
-    source = Provenance(
-        "x", "t2h", 100, "ab" * 32, {"label_dropout": 0.1}, 0, range(100, 0, -10), None, "random", "float"
-    )
+    facts = {"method": "t2h", "images_seen": 100, "weights_sha256": "ab" * 32, "class_counts": range(100, 0, -10)}
+    source = Provenance("x", facts, {"learning": {"label_dropout": 0.1}}, "random", "float")
     point = Point(0.5, 300)
     result = make_result(source, Judge(reference, Patches()), [point])
     protocol = result.protocol
@@ -480,14 +484,17 @@ def test_a_result_carries_the_protocol_and_its_deviations(reference: Reference) 
     ):
         assert text in notes
     assert result.data["class_counts"] == list(range(100, 0, -10))
+    assert result.run["method"] == "t2h"
+    assert protocol["images_seen"] == 100
+    assert protocol["label_dropout"] == 0.1
     json.dumps(result.to_dict(), allow_nan=False)
 
 
 def test_a_result_by_the_protocol_has_no_notes(reference: Reference) -> None:
     extractor = Patches()
     extractor.name, extractor.resize = "inception-tf-2015-12-05-pool3", "bilinear-half-pixel"
-    sampler = {"scheduler": "ddim", "steps": 100, "seed": 5, **PAPER}
-    source = Provenance("x", class_counts=reference.train_counts, sampler=sampler)
+    sampler = {"scheduler": "ddim", "steps": 100, "seed": 5, "eta": 0.0, "mixed_precision": "no"}
+    source = Provenance("x", sampler | {"class_counts": reference.train_counts})
     point = Point(1.5, 50_000)
     balanced = replace(reference, split="train")
     assert make_result(source, Judge(balanced, extractor), [point]).notes == ()
@@ -495,10 +502,8 @@ def test_a_result_by_the_protocol_has_no_notes(reference: Reference) -> None:
 
 def test_a_result_names_the_clipping_and_arithmetic_of_its_sampler(reference: Reference, tmp_path: Path) -> None:
     facts = {"scheduler": "ddim", "steps": 20, "seed": 5}
-    old, new = (
-        provenance(facts, "x", "exact"),
-        provenance({**facts, "clip_sample": True, "mixed_precision": "bf16"}, "x", "exact"),
-    )
+    old = Provenance("x", facts)
+    new = Provenance("x", {**facts, "clip_sample": True, "mixed_precision": "bf16"})
     assert old.sampler == {**facts, **PAPER}
     result = make_result(new, Judge(reference, Patches()), [])
     assert "sampler: steps 20, clipping every step, mixed precision bf16, not DDIM with 100 steps" in result.notes
@@ -519,10 +524,10 @@ def test_a_run_compares_with_its_own_stored_samples_and_with_foreign_ones(
     facts = {"scheduler": "ddim", "steps": 20, "seed": 5, "images_seen": 7, "class_counts": reference.train_counts}
     config = {"learning": {"label_dropout": 0.1, "dropout_unit": "sample", "seed": 3}}
     judge, point = Judge(reference, Patches(), QUICK), Point(1.5, 300, metrics={"fid": Value(3.0)})
-    run = make_result(provenance(facts, "run", "exact", config=config), judge, [point])
-    own = make_result(provenance(facts, "stored", "exact"), judge, [point])
+    run = make_result(Provenance("run", facts, config), judge, [point])
+    own = make_result(Provenance("stored", facts), judge, [point])
     np.savez(tmp_path / "theirs.npz", images=drawn(digits)[0])
-    source = source_of(read_samples(tmp_path / "theirs.npz", reference.class_names), 10)
+    source = Provenance.of(read_samples(tmp_path / "theirs.npz", reference.class_names), 10)
     theirs = make_result(source, judge, [replace(point, w=None)])
     for other in (own, theirs):
         assert differing_factors(run, other) == {}
@@ -534,9 +539,14 @@ def test_a_run_compares_with_its_own_stored_samples_and_with_foreign_ones(
 
 
 def test_label_kinds() -> None:
-    assert label_kind(None, 2) == "none"
-    assert label_kind(np.array([0, 1, 0, 1]), 2) == "exact"
-    assert label_kind(np.array([0, 1, 0, 1]), 3) == label_kind(np.array([0, 1, 1]), 2) == "random"
+    def kind(labels: list[int] | None, num_classes: int) -> str:
+        array = None if labels is None else np.array(labels)
+        samples = SampleSet(Path("x"), np.zeros((4, 1, 8, 8), np.uint8), array, (), {})
+        return Provenance.of(samples, num_classes).labels
+
+    assert kind(None, 2) == "none"
+    assert kind([0, 1, 0, 1], 2) == "exact"
+    assert kind([0, 1, 0, 1], 3) == kind([0, 1, 1], 2) == "random"
 
 
 def test_no_result(tmp_path: Path) -> None:
@@ -556,7 +566,6 @@ def test_the_rarest_classes_beside_their_nearest_training_images(digits: ImageTa
 
 
 def test_the_commands(digits: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setenv("T2H_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "patches_features.py").write_text(
         "import torch\ndef patches(x):\n    return torch.nn.functional.avg_pool2d(x, 2).flatten(1)\n"

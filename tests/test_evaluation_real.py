@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,25 +35,27 @@ def extractor(inception: Path) -> InceptionFeatures:
     return InceptionFeatures(inception)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("T2H_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
-def reference(table: ImageTable, extractor: InceptionFeatures, cache: Path) -> Reference:
+def reference(table: ImageTable, extractor: InceptionFeatures) -> Reference:
     trained = np.flatnonzero(np.arange(len(table)) % (2 * PER_CLASS) < PER_CLASS)
-    return make_reference(table, extractor, trained, cache=cache)
+    return make_reference(table, extractor, trained)
 
 
 @pytest.fixture(scope="module")
-def judged(table: ImageTable, reference: Reference, extractor: InceptionFeatures, cache: Path) -> dict[str, Any]:
+def judged(table: ImageTable, reference: Reference, extractor: InceptionFeatures) -> dict[str, Any]:
     judge = Judge(reference, extractor, OPTIONS)
     held_out = np.flatnonzero(np.arange(len(table)) % (2 * PER_CLASS) >= PER_CLASS)
     images, labels = np.asarray(table.images)[held_out], table.labels[held_out]
 
     def point(x: np.ndarray, y: np.ndarray) -> Any:
-        return evaluate_arrays(x, y, judge, cache=cache)
+        return evaluate_arrays(x, y, judge)
 
     def blurred(sigma: float) -> np.ndarray:
         return ndimage.gaussian_filter(images, (0, 0, sigma, sigma))

@@ -12,11 +12,11 @@ import pytest
 from scipy import stats
 
 from t2h.errors import UserError
+from t2h.results.compare import summary
 from t2h.results.metrics import COMPUTED, METRICS, in_order, main_keys, metric_of
 from t2h.results.point import ClassPoint, Group, Point, Value
 from t2h.results.result import ClassTable, Result, read_result, write_result
 from t2h.results.statistics import mean_std, paired_difference, proportion_interval
-from t2h.results.summary import summary
 
 OLD = json.loads((Path(__file__).parents[1] / "docs" / "benchmark" / "samplers.json").read_text("utf-8"))
 

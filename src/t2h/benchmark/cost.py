@@ -23,14 +23,7 @@ _FORWARD_AND_BACKWARD = 3
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one cell.
-
-    Attributes:
-        training: forward-pass equivalents for one image in training.
-        drawing: passes for one image in drawing samples.
-        seconds: of both, measured here by a few steps; features and metrics come on top.
-        disk: bytes of checkpoints and the pipeline.
-    """
+    """Of one cell: passes of one image in training (a step counts three) and drawing, their seconds, bytes on disk."""
 
     training: int
     drawing: int
@@ -94,7 +87,8 @@ def dry_run(plan: Plan, cells: Sequence[Cell], states: dict[str, str], out: Path
         grid.append([cell.name, states[cell.name], *passes, duration(cost.seconds), f"{cost.disk / 2**20:,.0f} MiB"])
     left = [cell for cell in cells if states[cell.name] != "done"]
     learning = cells[0].config.learning
-    disk, free = sum(found[cell].disk for cell in left), shutil.disk_usage(_existing(out)).free
+    existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    disk, free = sum(found[cell].disk for cell in left), shutil.disk_usage(existing).free
     return "\n".join(
         [
             *([plan.about, ""] if plan.about else []),
@@ -108,10 +102,3 @@ def dry_run(plan: Plan, cells: Sequence[Cell], states: dict[str, str], out: Path
             f"disk     {disk / 2**30:.1f} GiB in {out}, where {free / 2**30:.0f} GiB are free",
         ]
     )
-
-
-def _existing(folder: Path) -> Path:
-    folder = folder.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return folder

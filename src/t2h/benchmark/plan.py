@@ -1,22 +1,42 @@
-"""A plan: what is trained on what, and how it is evaluated."""
+"""A plan: what is trained on what, and how it is evaluated; from a YAML file, or a built-in one by name."""
 
 from __future__ import annotations
 
 import itertools
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from t2h.errors import UserError
+from t2h.data.longtail import check_imbalance
+from t2h.errors import UserError, unknown_name
 from t2h.evaluation.options import MetricOptions
+from t2h.methods import describe
 from t2h.results.metrics import COMPUTED
-from t2h.sampling import CurveFlags, Sampling
+from t2h.sampling import NAMES, CurveFlags, Sampling
 from t2h.training.config import TrainConfig
 
 Tree = dict[str, Any]
+
+# What a method may change; the rest is common to all, so that all see the same images in the same number.
+_OF_METHODS = ("objective", "methods", "learning")
+_SHARED_LEARNING = ("steps", "batch_size", "seed", "flip")
+
+
+def _check_known(what: str, names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise unknown_name(what, name, known)
+
+
+def _check_unique(what: str, values: Sequence[float | int]) -> None:
+    if not values or len(set(values)) < len(values):
+        raise UserError(f"{what} is {list(values)}; give at least one, each once.")
 
 
 @dataclass(frozen=True)
@@ -39,8 +59,7 @@ class EvaluationPlan:
     """A split that no model was trained on, for memorisation."""
 
     def __post_init__(self) -> None:
-        if not self.w or len(set(self.w)) < len(self.w):
-            raise UserError(f"evaluation.w is {list(self.w)}; give at least one weight, each once.")
+        _check_unique("evaluation.w", self.w)
         if self.per_class is not None and self.per_class < 1:
             raise UserError(f"evaluation.per_class is {self.per_class}; it must be at least 1.")
         if "fid" not in self.metrics:
@@ -88,11 +107,8 @@ class Cell:
 class Plan:
     """Methods x data sets x imbalances x seeds.
 
-    Attributes:
-        name: of the file, or of the built-in plan.
-        data: configuration overrides of each data set.
-        methods: configuration overrides of each method: its objective, options, and how it learns.
-        baseline: the method that differences are taken to.
+    ``base`` overrides the configuration of all, ``data`` that of a data set, and ``methods`` that of a method: its
+    objective, options, and how it learns. ``baseline`` is the method that differences are taken to.
     """
 
     name: str
@@ -107,34 +123,22 @@ class Plan:
     about: str = ""
 
     def cells(self, root: Path | None = None, device: str = "auto") -> list[Cell]:
-        """All runs, seed by seed, so that what is finished early is paired.
-
-        Args:
-            root: directory of the data, where the plan gives none.
-            device: where to train; no part of the plan.
+        """All runs, seed by seed, so that what is finished early is paired; ``root`` is that of data without their own.
 
         Raises:
             UserError: where a part of the plan is no configuration.
         """
-        sets = itertools.product(self.data, self.imbalance)
-        named = {f"{name}-{imbalance:g}": (self.data[name], imbalance) for name, imbalance in sets}
+        sets = {f"{name}-{r:g}": {**data, "imbalance": r} for name, data in self.data.items() for r in self.imbalance}
         return [
-            Cell(name, method, self._config(data, imbalance, method, seed, root, device))
-            for seed, (name, (data, imbalance)), method in itertools.product(self.seeds, named.items(), self.methods)
+            Cell(name, method, self._config(method, {"data": data}, seed, {"root": str(root)} if root else {}, device))
+            for seed, (name, data), method in itertools.product(self.seeds, sets.items(), self.methods)
         ]
 
-    def _config(
-        self, data: Tree, imbalance: float, method: str, seed: int, root: Path | None, device: str
-    ) -> TrainConfig:
-        parts = (
-            {"data": {} if root is None else {"root": str(root)}},
-            self.base,
-            {"data": {**data, "imbalance": imbalance}},
-            self.methods[method],
-            {"learning": {"seed": seed}, "machine": {"device": device}},
-        )
+    def _config(self, method: str, data: Tree, seed: int, base_data: Tree, device: str) -> TrainConfig:
+        last = {"learning": {"seed": seed}, "machine": {"device": device}}
+        tree = reduce(_merged, ({"data": base_data}, self.base, data, self.methods[method], last))
         try:
-            return TrainConfig.from_yaml(yaml.safe_dump(reduce(_merged, parts)))
+            return TrainConfig.from_yaml(yaml.safe_dump(tree))
         except UserError as error:
             raise UserError(f"plan {self.name}, method {method}: {error}") from error
 
@@ -143,3 +147,93 @@ def _merged(tree: Tree, over: Tree) -> Tree:
     """``over`` laid over ``tree``, entry by entry."""
     both = [key for key in over if isinstance(tree.get(key), dict) and isinstance(over[key], dict)]
     return tree | over | {key: _merged(tree[key], over[key]) for key in both}
+
+
+def read_plan(given: str) -> Plan:
+    """The plan of a YAML file, or a built-in one; a `UserError` for a name of neither, or a file that is no plan."""
+    folder = files("t2h.benchmark") / "plans"
+    built_in = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    if given in built_in:
+        return parse_plan((folder / f"{given}.yaml").read_text(encoding="utf-8"), given)
+    path = Path(given)
+    if path.is_file():
+        return parse_plan(path.read_text(encoding="utf-8"), path.stem)
+    if path.suffix in (".yaml", ".yml"):
+        raise UserError(f"there is no plan {path}; give a YAML file, or one of {', '.join(built_in)}.")
+    raise unknown_name("plan", given, built_in)
+
+
+def parse_plan(text: str, name: str) -> Plan:
+    """The plan of a YAML text; a `UserError` says which entry is wrong."""
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"plan {name} is not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"plan {name} holds no entries; it needs data and methods.")
+    tree["evaluation"] = evaluation = _with_new_names(tree.get("evaluation") or {})
+    _check_known(f"entry of plan {name}", tree, _READERS)
+    _check_known(f"evaluation entry of plan {name}", evaluation, _EVALUATION)
+    for entry in ("data", "methods"):
+        if not tree.get(entry):
+            raise UserError(f"plan {name} has no {entry}; give at least one, as `{entry}: {{NAME: {{...}}}}`.")
+    try:
+        plan = Plan(name, **{entry: _READERS[entry](value) for entry, value in tree.items() if value is not None})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise error if isinstance(error, UserError) else UserError(f"plan {name}: {error}") from error
+    _check(plan)
+    return plan
+
+
+def _with_new_names(tree: Tree) -> Tree:
+    """Version 0.1 called metrics figures."""
+    return {{"figures": "metrics", "figure": "metric"}.get(key, key): value for key, value in tree.items()}
+
+
+def _evaluation(tree: Tree) -> EvaluationPlan:
+    values: Tree = {key: tuple(value) if isinstance(value, list) else value for key, value in tree.items()}
+    if "w" in tree:
+        values["w"] = tuple(map(float, tree["w"]))
+    flags = CurveFlags(**{key: values.pop(key) for key in _DRAWING if key in values})
+    return EvaluationPlan(**values, sampling=flags)
+
+
+_DRAWING = tuple(name for name in NAMES if name not in ("w", "seed"))
+_EVALUATION = (*(name for name in EvaluationPlan.__dataclass_fields__ if name != "sampling"), *_DRAWING)
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "about": lambda text: " ".join(str(text).split()),
+    "base": dict,
+    "data": lambda trees: {str(name): dict(tree or {}) for name, tree in trees.items()},
+    "imbalance": lambda values: tuple(map(float, values)),
+    "methods": lambda trees: {str(name): dict(tree or {}) for name, tree in trees.items()},
+    "seeds": lambda values: tuple(map(int, values)),
+    "baseline": str,
+    "evaluation": _evaluation,
+    "published": lambda entries: tuple(Published(**_with_new_names(entry)) for entry in entries),
+}
+
+
+def _check(plan: Plan) -> None:
+    for name in (*plan.data, *plan.methods):
+        if not re.fullmatch(r"[\w.+-]+", name):
+            raise UserError(f"plan {plan.name}: {name!r} names a folder; use letters, digits and . + - _ only.")
+    _check_known(f"baseline of plan {plan.name}", [plan.baseline], plan.methods)
+    _check_unique(f"plan {plan.name}: imbalance", plan.imbalance)
+    _check_unique(f"plan {plan.name}: seeds", plan.seeds)
+    for imbalance in plan.imbalance:
+        check_imbalance(imbalance)
+    for name, tree in plan.data.items():
+        if "data" not in tree:
+            raise UserError(f"plan {plan.name}, data {name}: `data` is missing, such as `{name}: {{data: cifar10}}`.")
+    for method, tree in plan.methods.items():
+        _check_known(f"entry of method {method} in plan {plan.name}", tree, _OF_METHODS)
+        if shared := [key for key in tree.get("learning") or {} if key in _SHARED_LEARNING]:
+            raise UserError(
+                f"plan {plan.name}, method {method} changes learning.{shared[0]}, which all methods share so that they "
+                "compare; set it under base."
+            )
+    cells = plan.cells()
+    published = [entry.data for entry in plan.published]
+    _check_known(f"data of published numbers in plan {plan.name}", published, {cell.data for cell in cells})
+    for cell in cells[: len(plan.methods)]:
+        describe(cell.config.objective, cell.config.methods, cell.config.process.make())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
 
 from t2h.benchmark.plan import Plan, Published
-from t2h.benchmark.table import GROUPS, Entry, Part
+from t2h.benchmark.table import GROUPS, Entry, Part, Row
 from t2h.results.compare import Measure
 from t2h.results.metrics import metric_of
 from t2h.results.table import FORMATS, Table, table
@@ -23,11 +24,12 @@ def tables(plan: Plan, parts: Sequence[Part]) -> list[Table]:
         title = f"{part.data}, " + ("at each method's best w" if part.choice == "best" else f"at w = {part.choice}")
         there = dict.fromkeys(entry.measure for row in part.rows for entry in row.entries)
         others = [measure for measure in there if measure.group is None and measure.key != "fid"]
-        found.append(_spreads(part, _FID, f"{title}: mean ± standard deviation", part.remarks))
-        if len(part.rows) > 1:
-            found.append(_differences(plan, part, f"{title}: paired difference to {plan.baseline} [95 % interval]"))
+        spread, difference = f"{title}: mean ± standard deviation", f"{title}: paired difference to {plan.baseline}"
+        found.append(_by_method(part.rows, _FID, spread_text, spread, part.remarks))
+        if rivals := [row for row in part.rows if row.method != plan.baseline]:
+            found.append(_by_method(rivals, _FID, difference_text, f"{difference} [95 % interval]"))
         if others:
-            found.append(_spreads(part, others, f"{title}: other metrics"))
+            found.append(_by_method(part.rows, others, spread_text, f"{title}: other metrics"))
         found.append(_ranks(part, f"{title}: rank by FID with each seed"))
         if part.transfers:
             found.append(_transfers(part))
@@ -36,20 +38,15 @@ def tables(plan: Plan, parts: Sequence[Part]) -> list[Table]:
     return found
 
 
-def _spreads(part: Part, measures: Sequence[Measure], title: str, remarks: Sequence[str] = ()) -> Table:
-    rows = [
-        [row.method, f"{row.w:g}", len(row.seeds), *(spread_text(row.find(m)) for m in measures)] for row in part.rows
-    ]
-    return table(["method", "w", "seeds", *(m.title for m in measures)], rows, title, remarks)
-
-
-def _differences(plan: Plan, part: Part, title: str) -> Table:
-    rows = [
-        [row.method, f"{row.w:g}", *(difference_text(row.find(measure)) for measure in _FID)]
-        for row in part.rows
-        if row.method != plan.baseline
-    ]
-    return table(["method", "w", *(measure.title for measure in _FID)], rows, title)
+def _by_method(
+    rows: Sequence[Row],
+    measures: Sequence[Measure],
+    text: Callable[[Entry], str],
+    title: str,
+    remarks: Sequence[str] = (),
+) -> Table:
+    cells = [[row.method, f"{row.w:g}", len(row.seeds), *(text(row.find(m)) for m in measures)] for row in rows]
+    return table(["method", "w", "seeds", *(measure.title for measure in measures)], cells, title, remarks)
 
 
 def _ranks(part: Part, title: str) -> Table:
@@ -132,12 +129,10 @@ def every_number(plan: Plan, parts: Sequence[Part]) -> Table:
     for part in parts:
         for row in part.rows:
             for entry in row.entries:
-                spread, difference, measure = entry.spread, entry.difference, entry.measure
-                rows.append([part.data, part.choice, row.method, row.w, measure.key, measure.group])
-                rows[-1] += [0, None, None] if spread is None else [spread.n, spread.mean, spread.std]
-                rows[-1] += [0, None, None] if difference is None else [difference.n, difference.mean, difference.std]
-                rows[-1] += (difference and difference.interval) or (None, None)
-                rows[-1].append("this benchmark")
+                spread = astuple(entry.spread) if entry.spread else (0, None, None)
+                *difference, interval = astuple(entry.difference) if entry.difference else (0, None, None, None)
+                place = [part.data, part.choice, row.method, row.w, entry.measure.key, entry.measure.group]
+                rows.append([*place, *spread, *difference, *(interval or (None, None)), "this benchmark"])
     for published in plan.published:
         for method, value in published.values.items():
             rows.append([published.data, "published", method, None, published.metric, None, 1, value, None])

@@ -13,7 +13,7 @@ from scipy.stats import kendalltau, rankdata
 from t2h.benchmark.plan import Cell, Plan
 from t2h.benchmark.transfer import Transfer
 from t2h.results.comparable import differing
-from t2h.results.compare import Measure, point_at
+from t2h.results.compare import Measure, measured, point_at
 from t2h.results.metrics import main_keys
 from t2h.results.point import Point
 from t2h.results.result import Result
@@ -51,12 +51,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Ranks by overall FID, 1 the best, over the seeds that all ranked methods have.
+    """Ranks of methods by overall FID, 1 the best, with each of the seeds that all ranked methods have.
 
-    Attributes:
-        by_method: the rank of each method with each seed.
-        tau: Kendall's τ-b between the orders of two seeds, mean over the pairs; None with fewer than two seeds.
-        lowest: the τ of the pair that agrees least.
+    `tau` is Kendall's τ-b between the orders of two seeds, mean over the pairs, and `lowest` that of the pair that
+    agrees least; None with fewer than two seeds.
     """
 
     seeds: tuple[int, ...]
@@ -103,8 +101,9 @@ def make_part(data: str, choice: str, methods: Mapping[str, Seeds], baseline: st
     """The part of one data set at one choice of w, from the results of each method by seed."""
     chosen: dict[str, tuple[float, dict[int, Point]]] = {}
     for method, results in methods.items():
-        w = _best_w(results) if choice == "best" else float(choice)
-        points = {seed: None if w is None else point_at(results[seed], str(w)) for seed in sorted(results)}
+        fids = {w: sum(values) for w, values in fids_by_w(results).items() if len(values) == len(results)}
+        w = min(fids, key=lambda w: fids[w], default=None) if choice == "best" else float(choice)
+        points = {} if w is None else {seed: point_at(results[seed], str(w)) for seed in sorted(results)}
         found = {seed: point for seed, point in points.items() if point is not None}
         if w is not None and found:
             chosen[method] = w, found
@@ -114,45 +113,20 @@ def make_part(data: str, choice: str, methods: Mapping[str, Seeds], baseline: st
         Row(method, w, tuple(points), tuple(_entry(m, points, base if method != baseline else {}) for m in shown))
         for method, (w, points) in chosen.items()
     )
-    remarks = _remarks(methods, rows)
-    if choice == "best" and (at_end := _at_the_end(methods, rows)):
-        remarks.append(
-            f"the best w is the largest of the curve, so a better one may lie beyond it: {', '.join(at_end)}"
-        )
-    return Part(data, choice, rows, _ranks(chosen), tuple(remarks))
-
-
-def _at_the_end(methods: Mapping[str, Seeds], rows: Sequence[Row]) -> list[str]:
-    """The methods whose w is the largest of a curve of several."""
-    found = []
-    for row in rows:
-        drawn = {p.w for result in methods[row.method].values() for p in result.points if p.w is not None}
-        if len(drawn) > 1 and row.w == max(drawn):
-            found.append(row.method)
-    return found
+    return Part(data, choice, rows, _ranks(chosen), tuple(_remarks(methods, rows, choice)))
 
 
 def fids_by_w(results: Seeds) -> dict[float, list[float]]:
     """The FID of each seed that has one, by w from the smallest to the largest."""
-    found: dict[float, list[float]] = {}
-    for result in results.values():
-        for point in result.points:
-            if point.w is not None and (value := point.get("fid").value) is not None:
-                found.setdefault(point.w, []).append(value)
-    return dict(sorted(found.items()))
+    points = [(point.w, point.get("fid").value) for result in results.values() for point in result.points]
+    found = [(w, value) for w, value in points if w is not None and value is not None]
+    return {w: [value for other, value in found if other == w] for w in sorted({w for w, _ in found})}
 
 
-def _best_w(results: Seeds) -> float | None:
-    """The w with the lowest FID, mean over all seeds, among the weights that every seed has."""
-    means = {w: float(np.mean(values)) for w, values in fids_by_w(results).items() if len(values) == len(results)}
-    return min(means, key=lambda w: means[w], default=None)
-
-
-def measures(points: Sequence[Point]) -> list[Measure]:
+def measures(points: Sequence[Point]) -> tuple[Measure, ...]:
     """The main metrics that are there, each overall and by group."""
     keys = main_keys(key for point in points for key in point.metrics)
-    wanted = [Measure(key, group) for key in keys for group in (None, *GROUPS)]
-    return [measure for measure in wanted if any(measure.value(point) is not None for point in points)]
+    return measured([Measure(key, group) for key in keys for group in (None, *GROUPS)], points)
 
 
 def _entry(measure: Measure, points: Mapping[int, Point], base: Mapping[int, Point]) -> Entry:
@@ -172,10 +146,8 @@ def _ranks(chosen: Mapping[str, tuple[float, Mapping[int, Point]]]) -> Ranks:
     values = {method: found for method, found in values.items() if found}
     seeds = sorted(set.intersection(*map(set, values.values()))) if values else []
     table = np.array([[found[seed] for seed in seeds] for found in values.values()]).reshape(len(values), len(seeds))
-    ranks = np.stack([rankdata(column) for column in table.T], 1) if seeds else np.empty((len(values), 0))
-    taus = [
-        float(kendalltau(table[:, i], table[:, j]).statistic) for i, j in itertools.combinations(range(len(seeds)), 2)
-    ]
+    ranks = rankdata(table, axis=0) if table.size else table
+    taus = [float(kendalltau(a, b).statistic) for a, b in itertools.combinations(table.T, 2)]
     taus = [tau for tau in taus if np.isfinite(tau)]
     return Ranks(
         tuple(seeds),
@@ -185,7 +157,7 @@ def _ranks(chosen: Mapping[str, tuple[float, Mapping[int, Point]]]) -> Ranks:
     )
 
 
-def _remarks(methods: Mapping[str, Seeds], rows: Sequence[Row]) -> list[str]:
+def _remarks(methods: Mapping[str, Seeds], rows: Sequence[Row], choice: str) -> list[str]:
     remarks = []
     if few := [row for row in rows if len(row.seeds) < ENOUGH]:
         fewest, names = min(len(row.seeds) for row in few), ", ".join(row.method for row in few)
@@ -196,35 +168,29 @@ def _remarks(methods: Mapping[str, Seeds], rows: Sequence[Row]) -> list[str]:
     if factors := differing(results):
         remarks.append(f"the results were not measured alike ({', '.join(sorted(factors))}): they do not compare")
     notes = dict.fromkeys(note for result in results[:1] for note in result.notes)
-    return remarks + [note for note in notes if all(note in result.notes for result in results)]
+    remarks += [note for note in notes if all(note in result.notes for result in results)]
+    curves = {method: list(fids_by_w(seeds)) for method, seeds in methods.items()}
+    at_end = [row.method for row in rows if len(curves[row.method]) > 1 and row.w == curves[row.method][-1]]
+    if choice == "best" and at_end:
+        remarks.append(
+            f"the best w is the largest of the curve, so a better one may lie beyond it: {', '.join(at_end)}"
+        )
+    return remarks
 
 
 def as_json(parts: Sequence[Part]) -> list[dict[str, Any]]:
     """The tables as plain values, with all digits."""
-    return [
-        {
-            "data": part.data,
-            "choice": part.choice,
-            "rows": [
-                {
-                    "method": row.method,
-                    "w": row.w,
-                    "seeds": list(row.seeds),
-                    "metrics": [
-                        {
-                            "metric": entry.measure.key,
-                            "group": entry.measure.group,
-                            **(asdict(entry.spread) if entry.spread else {"n": 0, "mean": None, "std": None}),
-                            "difference": None if entry.difference is None else asdict(entry.difference),
-                        }
-                        for entry in row.entries
-                    ],
-                }
-                for row in part.rows
-            ],
-            "ranks": asdict(part.ranks),
-            "remarks": list(part.remarks),
-            "transfers": [asdict(transfer) for transfer in part.transfers],
-        }
-        for part in parts
-    ]
+
+    def plain(row: Row) -> dict[str, Any]:
+        metrics = [
+            {
+                "metric": entry.measure.key,
+                "group": entry.measure.group,
+                **(asdict(entry.spread) if entry.spread else {"n": 0, "mean": None, "std": None}),
+                "difference": entry.difference and asdict(entry.difference),
+            }
+            for entry in row.entries
+        ]
+        return {"method": row.method, "w": row.w, "seeds": row.seeds, "metrics": metrics}
+
+    return [asdict(part) | {"rows": [plain(row) for row in part.rows]} for part in parts]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from itertools import compress, pairwise
 
-import numpy as np
-from jaxtyping import Float
-
-from t2h.benchmark.cells import BenchmarkFolder
 from t2h.benchmark.plan import Cell
+from t2h.benchmark.run import BenchmarkFolder
 from t2h.training.run import RunFolder
 
 
@@ -20,10 +17,10 @@ class Transfer:
     """The targets of a method in all its finished trainings together.
 
     Attributes:
-        data, method: which.
         t_edges: edges of the bins of t, (bins + 1).
         total: how many targets there were in each bin.
-        within, across: how many of them came from another image of the same class, and of another class.
+        within: how many of them came from another image of the same class.
+        across: and of another class.
     """
 
     data: str
@@ -43,28 +40,28 @@ class Transfer:
         """The share from another class in each bin; None where there was no target."""
         return tuple(n / all_ if all_ else None for n, all_ in zip(self.across, self.total, strict=True))
 
-    def share(self, of: Sequence[float], low: float = 0.0, high: float = np.inf) -> float:
+    def share(self, of: Sequence[float], low: float = 0.0, high: float = math.inf) -> float:
         """The share of ``of`` (within or across) among the targets with low <= t < high, by the bins' middles."""
-        counted: Float[np.ndarray, " bins"] = np.array(self.middles)
-        there = (counted >= low) & (counted < high)
-        total = np.array(self.total)[there].sum()
-        return float(np.array(of)[there].sum() / total) if total else float("nan")
+        there = [low <= middle < high for middle in self.middles]
+        total = sum(compress(self.total, there))
+        return sum(compress(of, there)) / total if total else math.nan
 
 
 def transfers(cells: Sequence[Cell], place: BenchmarkFolder) -> list[Transfer]:
     """The transfers of every method that counts them, over the seeds of ``cells``."""
-    sums: dict[tuple[str, str], dict[str, Any]] = {}
+    counted: dict[tuple[str, str], list[dict[str, list[float]]]] = {}
     for cell in cells:
-        counted = RunFolder(place.folder(cell)).transfer()
-        if counted is None:
-            continue
-        mine = sums.setdefault((cell.data, cell.method), {"t_edges": counted["t_edges"]})
-        for name in ("total", "within_class", "across_class"):
-            mine[name] = np.array(counted[name]) + mine.get(name, 0.0)
+        if (counts := RunFolder(place.folder(cell)).transfer()) is not None:
+            counted.setdefault((cell.data, cell.method), []).append(counts)
+
+    def total(seeds: list[dict[str, list[float]]], name: str) -> tuple[float, ...]:
+        return tuple(float(sum(bins)) for bins in zip(*(counts[name] for counts in seeds), strict=True))
+
     return [
         Transfer(
             *key,
-            *(tuple(map(float, found[name])) for name in ("t_edges", "total", "within_class", "across_class")),
+            tuple(map(float, seeds[0]["t_edges"])),
+            *(total(seeds, name) for name in ("total", "within_class", "across_class")),
         )
-        for key, found in sums.items()
+        for key, seeds in counted.items()
     ]

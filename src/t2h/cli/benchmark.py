@@ -48,9 +48,8 @@ def main(argv: list[str]) -> int:
     args = parse(Args, "benchmark", argv)
     import sys
 
-    from t2h.benchmark.cells import BenchmarkFolder, state_of
-    from t2h.benchmark.read import read_plan
-    from t2h.benchmark.run import run
+    from t2h.benchmark.plan import read_plan
+    from t2h.benchmark.run import BenchmarkFolder, run, state_of
     from t2h.benchmark.write import write_all
     from t2h.errors import UserError
 

@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     from t2h.evaluation.curve import Drawing, evaluate_run, evaluate_stored
     from t2h.evaluation.judge import Judge
     from t2h.evaluation.reference_file import load_reference
-    from t2h.results.summary import summary
+    from t2h.results.compare import summary
 
     _check(args)
     device = str(pick_device(args.device))

@@ -3,13 +3,14 @@
 from t2h.evaluation.judge import Judge
 from t2h.evaluation.options import MetricOptions
 from t2h.evaluation.point import evaluate_arrays
-from t2h.evaluation.protocol import make_result
+from t2h.evaluation.protocol import Provenance, make_result
 from t2h.evaluation.reference import Reference, make_reference
 from t2h.evaluation.reference_file import load_reference, save_reference
 
 __all__ = [
     "Judge",
     "MetricOptions",
+    "Provenance",
     "Reference",
     "evaluate_arrays",
     "load_reference",

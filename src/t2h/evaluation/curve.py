@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -16,11 +15,11 @@ from t2h.errors import UserError
 from t2h.evaluation.judge import Judge
 from t2h.evaluation.nearest import nearest_examples, training_images
 from t2h.evaluation.point import evaluate_arrays
-from t2h.evaluation.protocol import make_result, provenance, source_of
+from t2h.evaluation.protocol import FULL, Provenance, make_result
 from t2h.features.base import pixels_sha256
 from t2h.results.comparable import differing_factors
 from t2h.results.point import Point
-from t2h.results.result import Provenance, Result, read_result, write_result
+from t2h.results.result import Result, read_result, write_result
 from t2h.samples.read import SampleSet, read_samples
 from t2h.sampling import CurveFlags
 
@@ -48,12 +47,12 @@ class Drawing:
 
 @dataclass(frozen=True, eq=False)
 class PendingPoint:
-    """A point to come: its guidance, how many images, a fingerprint of them, and how to get them."""
+    """A point to come: its guidance, how many images, and how to get them; the fingerprint is that of stored images."""
 
     w: float | None
     num_images: int
-    fingerprint: str | None
-    images: Callable[[], SampleSet]
+    samples: Callable[[], SampleSet]
+    fingerprint: str | None = None
 
 
 def evaluate_stored(
@@ -66,13 +65,17 @@ def evaluate_stored(
             the samples are of different networks or samplers, or two of the same w.
     """
     sets = [read_samples(path, judge.reference.class_names).checked() for path in paths]
-    sources = [source_of(samples, judge.reference.num_classes, name) for samples in sets]
-    for path, other in zip(paths, sources, strict=True):
-        if replace(other, name="") != replace(sources[0], name=""):
+    sources = [Provenance.of(samples, judge.reference.num_classes, name) for samples in sets]
+    first, *others = (make_result(source, judge, []) for source in sources)
+    for path, other in zip(paths[1:], others, strict=True):
+        if (other.run, other.data, other.protocol) != (first.run, first.data, first.protocol):
             raise UserError(f"{path} comes from another network or sampler than {paths[0]}; judge them one by one.")
-    if len({other.w for other in sets}) < len(sets):
+    if len({samples.w for samples in sets}) < len(sets):
         raise UserError("two sets of samples have the same (or no) w; judge them one by one.")
-    pending = [PendingPoint(s.w, s.images.shape[0], pixels_sha256(s.images), partial(_itself, s)) for s in sets]
+    pending = [
+        PendingPoint(samples.w, samples.images.shape[0], partial(sets.__getitem__, i), pixels_sha256(samples.images))
+        for i, samples in enumerate(sets)
+    ]
     return _evaluate(pending, sources[0], judge, out, progress)
 
 
@@ -101,19 +104,17 @@ def evaluate_run(
     classes, reference = pipeline.num_classes, judge.reference
     if classes is not None and reference.num_classes not in (0, classes):
         raise UserError(f"{run} has {classes} classes, the reference {reference.name} {reference.num_classes}.")
-    if reference.image_shape not in (None, pipeline.image_shape):
-        reference.check(judge.extractor, reference.statistics.dim, pipeline.image_shape)
-    per_class = drawing.per_class or -(-50_000 // (classes or 1))
+    reference.check(judge.extractor, pipeline.image_shape)
+    per_class = drawing.per_class or -(-FULL // (classes or 1))
     wanted = Wanted.unlabelled(per_class) if classes is None else Wanted.per_class(range(classes), per_class)
     labels = None if classes is None else wanted.labels
     own = pipeline.sampling.overridden(drawing.sampling)
-    ws = ws or (own.w,)
 
     config_file = run / "config.yaml"
     config = yaml.safe_load(config_file.read_text("utf-8")) if config_file.is_file() else None
     facts = facts_of(pipeline, own)
     image_path = "float" if drawing.float_images else "8-bit"
-    source = provenance(facts, name or run.name, "exact" if labels is not None else "none", image_path, config)
+    source = Provenance(name or run.name, facts, config, "none" if labels is None else "exact", image_path)
 
     def drawn(w: float) -> SampleSet:
         drawer = draw_float if drawing.float_images else draw
@@ -121,46 +122,56 @@ def evaluate_run(
         images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
         return SampleSet(run, images, labels, tuple(pipeline.config["class_names"]), facts | {"w": w})
 
-    pending = [PendingPoint(w, len(wanted), None, partial(drawn, w)) for w in ws]
-    return _evaluate(pending, source, judge, out, progress, config if drawing.pictures else None)
-
-
-def _itself(samples: SampleSet) -> SampleSet:
-    return samples
+    pending = [PendingPoint(w, len(wanted), partial(drawn, w)) for w in ws or (own.w,)]
+    return _evaluate(pending, source, judge, out, progress, drawing.pictures)
 
 
 def _evaluate(
-    pending: Sequence[PendingPoint], source: Provenance, judge: Judge, out: Path, progress: bool, config: Any = None
+    pending: Sequence[PendingPoint],
+    source: Provenance,
+    judge: Judge,
+    out: Path,
+    progress: bool,
+    pictures: bool = False,
 ) -> Result:
-    begun = _earlier(out, make_result(source, judge, []), [point.num_images for point in pending])
-    points, pictures = list(begun.points), dict(begun.images)
-    result = make_result(source, judge, points, pictures)
-    counts = None if source.class_counts is None else np.array(source.class_counts)
+    empty = make_result(source, judge, [])
+    result = _earlier(out, empty, [point.num_images for point in pending]) if out.exists() else empty
+    result = make_result(source, judge, result.points, dict(result.images))
+    counts = source.facts.get("class_counts")
     training = None
     for ahead in pending:
-        if any(_is_done(point, ahead, judge) for point in points):
+        if any(_is_done(point, ahead, judge) for point in result.points):
             continue
-        started = time.monotonic()
-        samples = ahead.images()
-        seconds = time.monotonic() - started if ahead.fingerprint is None else None
-        point = evaluate_arrays(samples.images, samples.labels, judge, counts, ahead.w, progress)
+        started, stored = time.monotonic(), ahead.fingerprint is not None
+        samples = ahead.samples()
+        seconds = None if stored else time.monotonic() - started
+        point = evaluate_arrays(
+            samples.images,
+            samples.labels,
+            judge,
+            None if counts is None else np.array(counts),
+            ahead.w,
+            progress,
+            stored,
+        )
         point = replace(point, seconds=seconds, samples_sha256=ahead.fingerprint)
-        points = [other for other in points if other.w != ahead.w] + [point]
-        if config is not None and samples.labels is not None and (training := training or training_images(config)):
-            pictures[f"{ahead.w:g}"] = nearest_examples((samples.images, samples.labels), training, judge.extractor)
-        result = make_result(source, judge, points, pictures)
+        if pictures and source.config and samples.labels is not None:
+            training = training or training_images(source.config)
+            if training:
+                shown = nearest_examples((samples.images, samples.labels), training, judge.extractor)
+                result.images[f"{ahead.w:g}"] = shown
+        others = [other for other in result.points if other.w != ahead.w]
+        result = make_result(source, judge, [*others, point], result.images)
         write_result(result, out)
     return result
 
 
 def _earlier(out: Path, empty: Result, sizes: Sequence[int]) -> Result:
-    """The result that is being continued, or the empty one.
+    """The result that is being continued.
 
     Raises:
         UserError: if the file is of another protocol or network.
     """
-    if not out.exists():
-        return empty
     earlier = read_result(out)
     names = list(differing_factors(earlier, empty))
     if earlier.run.get("weights_sha256") != empty.run["weights_sha256"]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -44,6 +45,13 @@ class SampleFeatures:
         """Features of some classes; None for all."""
         return self.features if classes is None or self.labels is None else self.features[np.isin(self.labels, classes)]
 
+    @property
+    def known_labels(self) -> Int[np.ndarray, " n"]:
+        """The labels, or the reason for the absence of a metric that needs them."""
+        if self.labels is None:
+            raise UserError("the samples have no labels.")
+        return self.labels
+
 
 @dataclass(frozen=True, eq=False)
 class Judge:
@@ -55,14 +63,18 @@ class Judge:
     memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def metrics(self, samples: SampleFeatures, classes: Classes = None) -> Metrics:
-        """All metrics of these classes (None: of everything), by key."""
-        found: Metrics = {}
-        for name in self.options.metrics:
-            try:
-                found |= _COMPUTE[name](self, samples, classes)
-            except UserError as reason:
-                found |= {key: Value(None, str(reason)) for key in self.options.keys(name)}
-        return found
+        """All metrics of these classes (None: of everything), by key; computed once for the same classes."""
+
+        def compute() -> Metrics:
+            found: Metrics = {}
+            for name in self.options.metrics:
+                try:
+                    found |= _COMPUTE[name](self, samples, classes)
+                except UserError as reason:
+                    found |= {key: Value(None, str(reason)) for key in self.options.keys(name)}
+            return found
+
+        return _once(samples.memo, ("metrics", classes and frozenset(classes)), compute)
 
     def keys(self) -> set[str]:
         """The keys of all metrics that the options ask for."""
@@ -138,7 +150,7 @@ def _prd(judge: Judge, samples: SampleFeatures, classes: Classes) -> Metrics:
     num_classes = max(1, judge.reference.num_classes) if classes is None else len(classes)
     prd = precision_recall_distributions(real, fake, num_classes, o.prd_runs, seed=o.metric_seed)
     return {
-        key: Value(value, n=prd.n, n_reference=prd.n) for key, value in (("prd_f8", prd.f8), ("prd_f1_8", prd.f1_8))
+        key: Value(value, n=prd.n, n_reference=prd.n) for key, value in {"prd_f8": prd.f8, "prd_f1_8": prd.f1_8}.items()
     }
 
 
@@ -150,42 +162,40 @@ def _diversity(judge: Judge, samples: SampleFeatures, classes: Classes) -> Metri
         real_value = _once(judge.memo, ("diversity", c), lambda: mean_pairwise_distance(real))
         return mean_pairwise_distance(fake), real_value, len(fake), len(real)
 
-    rows = _over_classes(judge, samples, classes, lambda c: _once(samples.memo, ("diversity", c), lambda: within(c)))
-    fakes, reals, n, n_real = (np.array(column) for column in zip(*rows, strict=True))
-    count, count_real = int(n.sum()), int(n_real.sum())
+    found = np.array(_over_classes("diversity", judge, samples, classes, within))
+    (value, real_value), (n, n_real) = found[:, :2].mean(0).tolist(), map(int, found[:, 2:].sum(0))
     return {
-        "diversity": Value(float(fakes.mean()), n=count, n_reference=count_real),
-        "diversity_real": Value(float(reals.mean()), n=count_real, n_reference=count_real),
+        "diversity": Value(value, n=n, n_reference=n_real),
+        "diversity_real": Value(real_value, n=n_real, n_reference=n_real),
     }
 
 
 def _memorisation(judge: Judge, samples: SampleFeatures, classes: Classes) -> Metrics:
     """Share of samples that are as near to a training image of their class as few unseen real images are."""
-    training, unseen = judge.reference.training(), judge.reference.unseen()
-    if training is None or unseen is None:
+    known = _once(judge.memo, "seen and unseen", judge.reference.seen_and_unseen)
+    if known is None:
         raise UserError(
             "the reference does not say which images the model was trained on (t2h reference --imbalance ...)."
         )
 
     def copies(c: int) -> tuple[Bool[np.ndarray, " m"], int]:
-        seen, rest = (features[labels == c] for features, labels in (training, unseen))
+        seen, rest = (features[labels == c] for features, labels in known)
         quantile = judge.options.quantile
         threshold = _once(judge.memo, ("threshold", c), lambda: memorisation_threshold(seen, rest, quantile))
         return nearest(samples.of((c,)), seen).distance <= threshold, len(seen)
 
-    rows = _over_classes(judge, samples, classes, lambda c: _once(samples.memo, ("copies", c), lambda: copies(c)))
-    flags = np.concatenate([flag for flag, _ in rows])
-    return {"memorisation": _share(flags, n_reference=sum(count for _, count in rows))}
+    flags, counts = zip(*_over_classes("memorisation", judge, samples, classes, copies), strict=True)
+    return {"memorisation": _share(np.concatenate(flags), n_reference=sum(counts))}
 
 
 def _accuracy(judge: Judge, samples: SampleFeatures, classes: Classes) -> Metrics:
     extractor = judge.extractor
     if not isinstance(extractor, ClassifierFeatures):
         raise UserError(f"{extractor.name} knows nothing of these classes; use --features classifier.")
-    labels = _labels(samples)
-    predicted = _once(samples.memo, "predicted", lambda: _predicted(extractor, samples.features))
-    keep = np.ones(len(labels), dtype=bool) if classes is None else np.isin(labels, classes)
-    hits = (predicted == labels)[keep]
+    labels = samples.known_labels
+    predicted = _once(samples.memo, "predicted", lambda: np.argmax(extractor.logits(samples.features), axis=1))
+    hits = predicted == labels
+    hits = hits if classes is None else hits[np.isin(labels, classes)]
     if not len(hits):
         raise UserError("no generated images.")
     return {"accuracy": _share(hits)}
@@ -196,25 +206,16 @@ def _share(hits: Bool[np.ndarray, " n"], n_reference: int | None = None) -> Valu
     return Value(float(hits.mean()), n=len(hits), n_reference=n_reference, interval=interval)
 
 
-def _predicted(classifier: ClassifierFeatures, features: np.ndarray) -> Int[np.ndarray, " n"]:
-    return np.argmax(classifier.logits(features), axis=1)
-
-
-def _labels(samples: SampleFeatures) -> np.ndarray:
-    if samples.labels is None:
-        raise UserError("the samples have no labels.")
-    return samples.labels
-
-
-def _over_classes(judge: Judge, samples: SampleFeatures, classes: Classes, compute: Callable[[int], T]) -> list[T]:
-    """The metric of each class that has it; the reason of the last one without, if none has."""
-    _labels(samples)
+def _over_classes(
+    name: str, judge: Judge, samples: SampleFeatures, classes: Classes, compute: Callable[[int], T]
+) -> list[T]:
+    """The metric of each class that has it, computed once; the reason of the last one without, if none has."""
     if judge.reference.labels is None:
         raise UserError("the reference has no labels.")
-    found, reason = [], UserError("there is no class.")
+    found, reason, _ = [], UserError("there is no class."), samples.known_labels
     for c in range(judge.reference.num_classes) if classes is None else classes:
         try:
-            found.append(compute(c))
+            found.append(_once(samples.memo, (name, c), partial(compute, c)))
         except UserError as error:
             reason = error
     if not found:

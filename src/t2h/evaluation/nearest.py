@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import fields
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,13 @@ from t2h.errors import UserError
 from t2h.features.base import FeatureExtractor, extract
 from t2h.metrics.neighbours import nearest
 
+Labelled = tuple[Any, np.ndarray]
+"""Images (N, C, H, W) with their labels (N,)."""
 
-def training_images(config: dict[str, Any]) -> tuple[Any, np.ndarray] | None:
-    """(images, labels) that a run's configuration names; None where they are not here."""
-    known = {f.name for f in fields(DataConfig)}
-    data: dict[str, Any] = {key: value for key, value in (config.get("data") or {}).items() if key in known}
+
+def training_images(config: Mapping[str, Any]) -> Labelled | None:
+    """What a run's configuration names; None where it is not here."""
+    data = {key: value for key, value in (config.get("data") or {}).items() if key in DataConfig.__dataclass_fields__}
     if data.get("counts") is not None:
         data["counts"] = tuple(data["counts"])
     try:
@@ -31,17 +33,13 @@ def training_images(config: dict[str, Any]) -> tuple[Any, np.ndarray] | None:
 
 
 def nearest_examples(
-    samples: tuple[Any, np.ndarray],
-    training: tuple[Any, np.ndarray],
-    extractor: FeatureExtractor,
-    num_classes: int = 3,
-    per_class: int = 6,
+    samples: Labelled, training: Labelled, extractor: FeatureExtractor, num_classes: int = 3, per_class: int = 6
 ) -> list[dict[str, Any]]:
-    """For the rarest training classes the first samples of each, with the nearest training image of the same class.
+    """The first samples of the rarest training classes, with the nearest training image of the same class.
 
     Args:
-        samples: (images (N, C, H, W), labels (N,)).
-        training: the same, of the training images.
+        samples: uint8, or floats in [0, 1].
+        training: uint8.
         extractor: whose features measure the distance.
         num_classes: how many of the rarest classes.
         per_class: samples of each.
@@ -56,20 +54,13 @@ def nearest_examples(
         ours = samples[0][np.flatnonzero(samples[1] == c)[:per_class]]
         theirs = training[0][np.flatnonzero(training[1] == c)]
         near = nearest(extract(ours, extractor), extract(theirs, extractor))
-        found += [
-            {
-                "class": int(c),
-                "png": png(ours[i]),
-                "nearest_png": png(theirs[near.index[i]]),
-                "distance": float(near.distance[i]),
-            }
-            for i in range(len(ours))
-        ]
+        for image, index, distance in zip(ours, near.index, near.distance, strict=True):
+            pngs = {"png": _png(image), "nearest_png": _png(theirs[index])}
+            found.append({"class": int(c), **pngs, "distance": float(distance)})
     return found
 
 
-def png(image: UInt8[np.ndarray, "c h w"] | Float[np.ndarray, "c h w"]) -> str:
-    """An image, 8-bit or in [0, 1], as a PNG file in base64."""
+def _png(image: UInt8[np.ndarray, "c h w"] | Float[np.ndarray, "c h w"]) -> str:
     file = io.BytesIO()
     if image.dtype != np.uint8:
         image = (image * 255).round().astype(np.uint8)

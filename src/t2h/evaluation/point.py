@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,8 @@ from jaxtyping import Int
 from t2h.data.groups import shots, thirds
 from t2h.errors import UserError
 from t2h.evaluation.judge import Judge, SampleFeatures
-from t2h.evaluation.reference import Reference
-from t2h.features.base import extract_cached
-from t2h.results.point import ClassPoint, Group, Metrics, Point
+from t2h.features.base import extract, extract_cached
+from t2h.results.point import ClassPoint, Group, Point
 
 
 def evaluate_arrays(
@@ -23,7 +22,7 @@ def evaluate_arrays(
     class_counts: Int[np.ndarray, " k"] | None = None,
     w: float | None = None,
     progress: bool = False,
-    cache: Path | None = None,
+    cached: bool = True,
 ) -> Point:
     """Judge sample images: one point of a result.
 
@@ -34,74 +33,50 @@ def evaluate_arrays(
         class_counts: training images of each class, for head, medium and tail; None: the reference's `train_rows`.
         w: guidance weight, for the record; None where unknown.
         progress: show bars.
-        cache: where features are kept.
+        cached: keep the features for another time; of no use for images that are not stored.
 
     Raises:
         UserError: if the samples do not suit the reference: size, colours, classes, features.
     """
     reference, extractor = judge.reference, judge.extractor
-    check_labels(images, labels, reference)
-    reference.check(extractor, reference.statistics.dim, images.shape[1:])
-    features = extract_cached(images, extractor, progress=progress, cache=cache)
-    reference.check(extractor, features.shape[1], images.shape[1:])
-    counts, samples = _counts(class_counts, reference), SampleFeatures(features, labels)
-    return Point(
-        w=w,
-        num_images=len(features),
-        metrics=judge.metrics(samples),
-        groups=_groups(judge, samples, counts),
-        classes=_classes(judge, samples, counts),
+    classes = reference.num_classes
+    if labels is not None and len(labels) != images.shape[0]:
+        raise UserError(f"{images.shape[0]} sample images but {len(labels)} labels; give one label per image.")
+    if labels is not None and classes and len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise UserError(
+            f"sample labels run from {labels.min()} to {labels.max()}; the reference {reference.name} has the classes "
+            f"0 ... {classes - 1}. Use the reference of the same classes."
+        )
+    if class_counts is not None and classes and len(class_counts) != classes:
+        raise UserError(
+            f"{len(class_counts)} training counts, but the reference {reference.name} has {classes} classes."
+        )
+    reference.check(extractor, images.shape[1:])
+    features = (extract_cached if cached else extract)(images, extractor, progress=progress)
+    reference.check(extractor, images.shape[1:])  # some networks know their dimensions by now only
+    samples, counts = SampleFeatures(features, labels), reference.train_counts
+    if class_counts is not None:
+        counts = class_counts.tolist()
+    point = Point(w, len(features), metrics=judge.metrics(samples))
+    if labels is None or reference.labels is None:
+        return point
+    train = [None] * classes if counts is None else counts
+    groups = {} if counts is None or len(set(counts)) < 2 else group_classes(np.array(counts))
+    return replace(
+        point,
+        groups={name: Group(ids, judge.metrics(samples, ids)) for name, ids in groups.items()},
+        classes=tuple(
+            ClassPoint(label, name, train[label], judge.metrics(samples, (label,)))
+            for label, name in enumerate(reference.class_names)
+        ),
     )
 
 
-def check_labels(images: Any, labels: np.ndarray | None, reference: Reference) -> None:
-    """Raise a `UserError` unless there is one label per image and each is a class of the reference."""
-    if labels is None:
-        return
-    if len(labels) != images.shape[0]:
-        raise UserError(f"{images.shape[0]} sample images but {len(labels)} labels; give one label per image.")
-    if reference.num_classes and len(labels) and not 0 <= labels.min() <= labels.max() < reference.num_classes:
-        raise UserError(
-            f"sample labels run from {labels.min()} to {labels.max()}; the reference {reference.name} has the classes "
-            f"0 ... {reference.num_classes - 1}. Use the reference of the same classes."
-        )
-
-
-def group_classes(counts: np.ndarray) -> dict[str, tuple[int, ...]]:
+def group_classes(counts: Int[np.ndarray, " k"]) -> dict[str, tuple[int, ...]]:
     """Head, medium and tail (thirds by training count); also many, medium-shot and few where two of these exist."""
-    groups = {name: tuple(ids.tolist()) for name, ids in thirds(counts).items()}
-    by_shots = {name: tuple(ids.tolist()) for name, ids in shots(counts).items() if len(ids)}
+    groups = thirds(counts)
+    by_shots = {name: ids for name, ids in shots(counts).items() if len(ids)}
     if len(by_shots) > 1:
         # "medium" is taken: the thirds have it too.
         groups |= {"medium-shot" if name == "medium" else name: ids for name, ids in by_shots.items()}
-    return {name: ids for name, ids in groups.items() if ids}
-
-
-def _counts(given: np.ndarray | None, reference: Reference) -> np.ndarray | None:
-    if given is None:
-        return None if reference.train_counts is None else np.array(reference.train_counts)
-    if reference.num_classes and len(given) != reference.num_classes:
-        raise UserError(
-            f"{len(given)} training counts, but the reference {reference.name} has {reference.num_classes} classes."
-        )
-    return given
-
-
-def _groups(judge: Judge, samples: SampleFeatures, counts: np.ndarray | None) -> dict[str, Group]:
-    if counts is None or samples.labels is None or len(set(counts.tolist())) < 2 or judge.reference.labels is None:
-        return {}
-    metrics: dict[frozenset[int], Metrics] = {}
-    groups = group_classes(counts)
-    for ids in groups.values():  # "few" is often the same as "tail"
-        metrics[frozenset(ids)] = metrics.get(frozenset(ids)) or judge.metrics(samples, ids)
-    return {name: Group(ids, metrics[frozenset(ids)]) for name, ids in groups.items()}
-
-
-def _classes(judge: Judge, samples: SampleFeatures, counts: np.ndarray | None) -> tuple[ClassPoint, ...]:
-    if samples.labels is None or judge.reference.labels is None:
-        return ()
-    train = [None] * judge.reference.num_classes if counts is None else counts.tolist()
-    return tuple(
-        ClassPoint(label, name, train[label], judge.metrics(samples, (label,)))
-        for label, name in enumerate(judge.reference.class_names)
-    )
+    return {name: tuple(ids.tolist()) for name, ids in groups.items() if len(ids)}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from t2h.evaluation.judge import Judge
+from t2h.features.inception import RESIZES
 from t2h.results.point import Point, in_order_of_w
-from t2h.results.result import PAPER_W, Provenance, Result, label_kind
+from t2h.results.result import PAPER_W, Result
 from t2h.samples.read import SampleSet
 from t2h.sampling import Sampling
 from t2h.version import __version__
@@ -21,31 +24,47 @@ FULL = 50_000
 """Images that published results use."""
 
 
-def source_of(samples: SampleSet, num_classes: int, name: str | None = None) -> Provenance:
-    """Where stored samples come from, called ``name``, else by their method, folder or file."""
-    float_images = isinstance(samples.images, np.ndarray) and samples.images.dtype != np.uint8
-    labels = label_kind(samples.labels, num_classes)
-    name = name or samples.facts.get("method") or samples.path.stem
-    return provenance(samples.facts, name, labels, "float" if float_images else "8-bit")
+@dataclass(frozen=True)
+class Provenance:
+    """Where samples come from.
 
+    Args:
+        name: what the row is called in tables.
+        facts: what samples.json says, as far as it is known: "method", "images_seen", "weights_sha256",
+            "class_counts" (training images of each class), and the fields of `t2h.sampling.Sampling`.
+        config: the run's configuration.
+        labels: "exact" (so many of each class), "random" or "none".
+        image_path: "8-bit" or "float".
+    """
 
-def provenance(
-    facts: dict[str, Any], name: str, labels: str, image_path: str = "8-bit", config: dict[str, Any] | None = None
-) -> Provenance:
-    """What `samples.json` (or the pipeline itself) says about the samples; unknown where it says nothing."""
-    known = all(key in facts for key in ("scheduler", "steps", "seed"))
-    return Provenance(
-        name=name,
-        method=facts.get("method"),
-        images_seen=facts.get("images_seen"),
-        weights_sha256=facts.get("weights_sha256"),
-        config=config,
-        seed=None if config is None else config.get("learning", {}).get("seed"),
-        class_counts=facts.get("class_counts"),
-        sampler=_sampler(Sampling.of(facts)) if known else None,
-        labels=labels,
-        image_path=image_path,
-    )
+    name: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] | None = None
+    labels: str = "exact"
+    image_path: str = "8-bit"
+
+    @classmethod
+    def of(cls, samples: SampleSet, num_classes: int, name: str | None = None) -> Provenance:
+        """Of stored samples, called ``name``, else by their method, folder or file."""
+        floats = isinstance(samples.images, np.ndarray) and samples.images.dtype != np.uint8
+        labels = "none"
+        if samples.labels is not None:
+            counts = np.bincount(samples.labels, minlength=num_classes)
+            labels = "exact" if counts.min() == counts.max() else "random"
+        name = name or samples.facts.get("method") or samples.path.stem
+        return cls(name, samples.facts, None, labels, "float" if floats else "8-bit")
+
+    @property
+    def learning(self) -> Mapping[str, Any]:
+        """How the network was trained, as far as that is known."""
+        return (self.config or {}).get("learning") or {}
+
+    @property
+    def sampler(self) -> dict[str, Any] | None:
+        """How the samples were drawn, but for w; None where that is not known."""
+        if any(self.facts.get(key) is None for key in ("scheduler", "steps", "seed")):
+            return None
+        return _sampler(Sampling.of(self.facts))
 
 
 def _sampler(drawn: Sampling) -> dict[str, Any]:
@@ -58,7 +77,6 @@ def _sampler(drawn: Sampling) -> dict[str, Any]:
 def protocol(source: Provenance, judge: Judge) -> dict[str, Any]:
     """Every factor that two results must share to be comparable."""
     reference, extractor, options = judge.reference, judge.extractor, judge.options
-    learning = (source.config or {}).get("learning", {})
     return {
         "reference": {
             "name": reference.name,
@@ -76,9 +94,9 @@ def protocol(source: Provenance, judge: Judge) -> dict[str, Any]:
         "image_path": source.image_path,
         "labels": source.labels,
         "sampler": source.sampler,
-        "label_dropout": learning.get("label_dropout"),
-        "dropout_unit": learning.get("dropout_unit"),
-        "images_seen": source.images_seen,
+        "label_dropout": source.learning.get("label_dropout"),
+        "dropout_unit": source.learning.get("dropout_unit"),
+        "images_seen": source.facts.get("images_seen"),
         "ks": list(options.ks),
         "kid": {"subsets": options.kid_subsets, "subset_size": options.kid_subset_size, "kernel": "cubic, unbiased"},
         "prd": {"clusters": "20 per class", "runs": options.prd_runs},
@@ -92,51 +110,40 @@ def protocol(source: Provenance, judge: Judge) -> dict[str, Any]:
 def deviations(source: Provenance, judge: Judge, num_images: int, ws: Sequence[float | None]) -> list[str]:
     """One note for each way in which the result leaves the default protocol; published results keep to all of it."""
     reference, extractor = judge.reference, judge.extractor
-    notes = []
-    if num_images < FULL:
-        notes.append(f"{num_images:,} images instead of {FULL:,}: not comparable with published results")
-    if reference.seen_by is None:
-        notes.append(
-            f"the reference {reference.name} is a file of statistics: which network and resize made it is not known"
-        )
-    elif reference.split != "train":
-        notes.append(f"the reference is {reference.name}, split {reference.split}, not the balanced training set")
-    counts = reference.class_counts
-    if counts and min(counts) * 1.25 < max(counts):
-        notes.append(f"the reference is not balanced: {min(counts):,} to {max(counts):,} images in a class")
-    if not extractor.name.startswith("inception-"):
-        notes.append(f"features of {extractor.name}, not of the FID Inception: compare only with the same features")
-    elif extractor.resize != "bilinear-half-pixel":
-        notes.append(f"images resized by {extractor.resize}, not bilinear-half-pixel")
-    if source.image_path != "8-bit":
-        notes.append("images judged as float, not as the 8-bit images that a user would store")
-    if source.labels == "random":
-        notes.append("labels drawn at random, or classes of unequal size: not an exact number per class")
-    if source.labels == "none":
-        notes.append("the samples have no labels: no metrics per class")
-    notes += _sampler_notes(source.sampler)
-    if (source.config or {}).get("learning", {}).get("dropout_unit") == "batch":
-        notes.append("labels were dropped for whole batches in training, not per sample")
-    if source.class_counts is None and reference.train_counts is None:
-        notes.append("the training counts are not known: no head, medium and tail")
-    elif source.class_counts is not None and reference.train_counts not in (None, list(source.class_counts)):
-        notes.append(
-            "the run was trained on other class counts than the reference's training rows: memorisation misleads"
-        )
-    if ws and ws != [None] and PAPER_W not in ws:
-        notes.append(f"w = {PAPER_W:g}, the value of the paper, is not among the points")
-    return notes + list(source.notes)
-
-
-def _sampler_notes(sampler: dict[str, Any] | None) -> list[str]:
-    if sampler is None:
-        return ["the sampler is not known"]
-    different = [
-        f"{key.replace('_', ' ')} {sampler.get(key)}"
-        for key, default in _sampler(Sampling()).items()
-        if key != "seed" and sampler.get(key) not in (None, default)
-    ]
-    return [f"sampler: {', '.join(different)}, not DDIM with 100 steps"] if different else []
+    balance, own = reference.class_counts or [1], source.facts.get("class_counts")
+    foreign, inception = reference.seen_by is None, extractor.name.startswith("inception-")
+    drawn, default = source.sampler or {}, _sampler(Sampling())
+    other = [f"{key} {drawn[key]}".replace("_", " ") for key in drawn if drawn[key] != default[key] and key != "seed"]
+    notes = {
+        f"{num_images:,} images instead of {FULL:,}: not comparable with published results": num_images < FULL,
+        f"the reference {reference.name} is a file of statistics: which network and resize made it is not known": (
+            foreign
+        ),
+        f"the reference is {reference.name}, split {reference.split}, not the balanced training set": (
+            not foreign and reference.split != "train"
+        ),
+        f"the reference is not balanced: {min(balance):,} to {max(balance):,} images in a class": (
+            min(balance) * 1.25 < max(balance)
+        ),
+        f"features of {extractor.name}, not of the FID Inception: compare only with the same features": not inception,
+        f"images resized by {extractor.resize}, not {RESIZES[0]}": inception and extractor.resize != RESIZES[0],
+        "images judged as float, not as the 8-bit images that a user would store": source.image_path != "8-bit",
+        "labels drawn at random, or classes of unequal size: not an exact number per class": source.labels == "random",
+        "the samples have no labels: no metrics per class": source.labels == "none",
+        "the sampler is not known": not drawn,
+        f"sampler: {', '.join(other)}, not DDIM with 100 steps": bool(other),
+        "labels were dropped for whole batches in training, not per sample": (
+            source.learning.get("dropout_unit") == "batch"
+        ),
+        "the training counts are not known: no head, medium and tail": own is None and reference.train_counts is None,
+        "the run was trained on other class counts than the reference's training rows: memorisation misleads": (
+            own is not None and reference.train_counts not in (None, list(own))
+        ),
+        f"w = {PAPER_W:g}, the value of the paper, is not among the points": (
+            any(w is not None for w in ws) and PAPER_W not in ws
+        ),
+    }
+    return [text for text, holds in notes.items() if holds]
 
 
 def make_result(
@@ -151,7 +158,8 @@ def make_result(
         images: by w, samples of the rarest classes beside their nearest training images, for the page.
     """
     reference = judge.reference
-    counts = source.class_counts if source.class_counts is not None else reference.train_counts
+    counts = source.facts.get("class_counts")
+    counts = reference.train_counts if counts is None else counts
     fewest = min((point.num_images or 0 for point in points), default=0)
     return Result(
         name=source.name,
@@ -162,11 +170,9 @@ def make_result(
             "class_counts": None if counts is None else [int(n) for n in counts],
         },
         run={
-            "method": source.method,
-            "images_seen": source.images_seen,
-            "weights_sha256": source.weights_sha256,
+            **{key: source.facts.get(key) for key in ("method", "images_seen", "weights_sha256")},
             "config": source.config,
-            "seed": source.seed,
+            "seed": source.learning.get("seed"),
         },
         protocol=protocol(source, judge),
         notes=tuple(deviations(source, judge, fewest, [point.w for point in points])),
@@ -176,6 +182,7 @@ def make_result(
     )
 
 
+@cache
 def _commit() -> str | None:
     """The commit of the source tree that runs, with "+" where it was changed; None for an installed package."""
     here = Path(__file__).parent

@@ -22,20 +22,21 @@ from t2h.features.inception import RESIZES
 from t2h.features.load import load_extractor
 from t2h.metrics.fid import FeatureStatistics, feature_statistics
 
+Labelled = tuple[np.ndarray, np.ndarray]
+"""Features (N, D) and labels (N,) of images."""
+
 
 @dataclass(frozen=True)
 class Features:
-    """Which network looked at the images: what makes metrics comparable. See `t2h.features.FeatureExtractor`."""
+    """Which network looked at the images: the identity of a `t2h.features.FeatureExtractor`."""
 
     name: str
     sha256: str
     resize: str
     dim: int
 
-    @classmethod
-    def of(cls, extractor: FeatureExtractor, dim: int) -> Features:
-        """The identity of an extractor."""
-        return cls(extractor.name, extractor.sha256, extractor.resize, dim)
+    def __str__(self) -> str:
+        return f"{self.name} (weights {self.sha256[:8]}, resize {self.resize}, {self.dim} dimensions)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,7 @@ class Reference:
         name: the data set.
         split: which part of it.
         statistics: mean and covariance of all features; `n` is 0 where a foreign file does not say it.
+        sha256: of everything numeric.
         seen_by: the feature network; None where a foreign file does not say it.
         image_shape: (C, H, W) of the images, or None where unknown.
         class_names: the K names; empty where unknown.
@@ -55,22 +57,21 @@ class Reference:
         held_out: features of real images that no judged model has seen; None takes the rows outside `train_rows`.
         held_out_labels: their labels.
         classifier: the tensors of `ClassifierFeatures`, where that is the network.
-        sha256: of all the above.
     """
 
     name: str
     split: str
     statistics: FeatureStatistics
-    seen_by: Features | None
-    image_shape: tuple[int, int, int] | None
-    class_names: tuple[str, ...]
-    features: Float[np.ndarray, "n d"] | None
-    labels: Int[np.ndarray, " n"] | None
-    train_rows: Int[np.ndarray, " m"] | None
-    held_out: Float[np.ndarray, "h d"] | None
-    held_out_labels: Int[np.ndarray, " h"] | None
-    classifier: dict[str, np.ndarray] | None
     sha256: str
+    seen_by: Features | None = None
+    image_shape: tuple[int, int, int] | None = None
+    class_names: tuple[str, ...] = ()
+    features: Float[np.ndarray, "n d"] | None = None
+    labels: Int[np.ndarray, " n"] | None = None
+    train_rows: Int[np.ndarray, " m"] | None = None
+    held_out: Float[np.ndarray, "h d"] | None = None
+    held_out_labels: Int[np.ndarray, " h"] | None = None
+    classifier: dict[str, np.ndarray] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -89,46 +90,39 @@ class Reference:
             return None
         return np.bincount(self.labels[self.train_rows], minlength=self.num_classes).tolist()
 
-    def training(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """(features, labels) of the images that the models were trained on, or None."""
+    def seen_and_unseen(self) -> tuple[Labelled, Labelled] | None:
+        """Images that the judged models were trained on, and real images that they were not; None where unknown."""
         if self.features is None or self.labels is None or self.train_rows is None:
             return None
-        return self.features[self.train_rows], self.labels[self.train_rows]
-
-    def unseen(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """(features, labels) of real images that the models were not trained on, or None."""
+        seen = np.isin(np.arange(len(self.labels)), self.train_rows)
+        rest = (self.features[~seen], self.labels[~seen])
         if self.held_out is not None and self.held_out_labels is not None:
-            return self.held_out, self.held_out_labels
-        if self.features is None or self.labels is None or self.train_rows is None:
-            return None
-        rest = np.setdiff1d(np.arange(len(self.labels)), self.train_rows)
-        return self.features[rest], self.labels[rest]
+            rest = (self.held_out, self.held_out_labels)
+        return (self.features[seen], self.labels[seen]), rest
 
     def extractor(self, device: str = "cpu") -> ClassifierFeatures | None:
         """The classifier that came with the reference, if that is its network."""
         return None if self.classifier is None else ClassifierFeatures.from_tensors(self.classifier, device)
 
-    def check(self, extractor: FeatureExtractor, dim: int, image_shape: tuple[int, ...]) -> None:
+    def check(self, extractor: FeatureExtractor, image_shape: tuple[int, ...]) -> None:
         """Raise a `UserError` unless samples of this shape, seen by this network, can be held against the reference."""
-        if self.seen_by is not None and self.seen_by != Features.of(extractor, dim):
+        dim = extractor.dim or self.statistics.dim  # 0 where a network has not seen images yet
+        network = Features(extractor.name, extractor.sha256, extractor.resize, dim)
+        if self.seen_by not in (None, network):
             raise UserError(
-                f"the reference was seen by {describe(self.seen_by)}, the samples by "
-                f"{describe(Features.of(extractor, dim))}; use the same features, or make the reference again."
+                f"the reference was seen by {self.seen_by}, the samples by {network}; use the same features, or make "
+                "the reference again."
             )
         if dim != self.statistics.dim:
             raise UserError(
                 f"{extractor.name} gives {dim} features, the reference has {self.statistics.dim}; use the same network."
             )
-        if self.image_shape is not None and self.image_shape != tuple(image_shape):
+        if self.image_shape not in (None, tuple(image_shape)):
+            assert self.image_shape is not None
             raise UserError(
                 f"the samples are {shape_text(tuple(image_shape))}, the reference {shape_text(self.image_shape)}; "
                 "give samples of the reference's size and colours."
             )
-
-
-def describe(seen_by: Features) -> str:
-    """A feature network in a few words."""
-    return f"{seen_by.name} (weights {seen_by.sha256[:8]}, resize {seen_by.resize}, {seen_by.dim} dimensions)"
 
 
 def make_reference(
@@ -138,7 +132,6 @@ def make_reference(
     held_out: ImageTable | None = None,
     progress: bool = False,
     batch_size: int = 64,
-    cache: Path | None = None,
 ) -> Reference:
     """The reference of these real images; features come from the cache where they are known.
 
@@ -155,13 +148,13 @@ def make_reference(
         raise UserError(f"training rows run up to {train_rows.max()}, but the reference has {len(table)} images.")
     if held_out is not None and held_out.class_names != table.class_names:
         raise UserError(f"the held-out images ({held_out.name}) have other classes than the reference ({table.name}).")
-    features = extract_cached(table.images, extractor, batch_size, progress, cache)
-    unseen = None if held_out is None else extract_cached(held_out.images, extractor, batch_size, progress, cache)
+    features = extract_cached(table.images, extractor, batch_size, progress)
+    unseen = None if held_out is None else extract_cached(held_out.images, extractor, batch_size, progress)
     reference = Reference(
         name=table.name,
         split=table.split,
         statistics=feature_statistics(features),
-        seen_by=Features.of(extractor, features.shape[1]),
+        seen_by=Features(extractor.name, extractor.sha256, extractor.resize, features.shape[1]),
         image_shape=(table.channels, *table.image_size),
         class_names=tuple(table.class_names),
         features=features,
@@ -212,7 +205,6 @@ ARRAYS = ("features", "labels", "train_rows", "held_out", "held_out_labels")
 
 def tensors_of(reference: Reference) -> dict[str, np.ndarray]:
     """Everything numeric in a reference, by name: what its file holds and its sha256 covers."""
-    statistics = reference.statistics
-    tensors = {"mean": statistics.mean, "covariance": statistics.covariance}
+    tensors = {"mean": reference.statistics.mean, "covariance": reference.statistics.covariance}
     tensors |= {name: getattr(reference, name) for name in ARRAYS if getattr(reference, name) is not None}
     return tensors | {f"classifier.{name}": array for name, array in (reference.classifier or {}).items()}

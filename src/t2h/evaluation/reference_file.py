@@ -94,14 +94,4 @@ def _load_npz(path: Path) -> Reference:
             sigma[np.triu_indices(len(mean))] = file["sigma_upper"]
             sigma += np.triu(sigma, 1).T
         count = int(file["n"]) if "n" in file else 0
-    return Reference(
-        name=path.stem,
-        split="unknown",
-        statistics=FeatureStatistics(count, mean, (sigma + sigma.T) / 2),
-        seen_by=None,
-        image_shape=None,
-        class_names=(),
-        classifier=None,
-        sha256=file_sha256(path),
-        **dict.fromkeys(ARRAYS),
-    )
+    return Reference(path.stem, "unknown", FeatureStatistics(count, mean, (sigma + sigma.T) / 2), file_sha256(path))

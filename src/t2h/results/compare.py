@@ -1,17 +1,16 @@
-"""Results side by side, with differences to a baseline, and a check that they were measured alike."""
+"""Results as tables: one alone, or several side by side with differences to a baseline."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from t2h.errors import UserError, unknown_name
 from t2h.results.comparable import differing_factors, unknown_factors
-from t2h.results.metrics import main_keys, metric_of
-from t2h.results.point import Point
-from t2h.results.result import Result
-from t2h.results.table import Cell, Column, Table, table
+from t2h.results.metrics import in_order, main_keys, metric_of
+from t2h.results.point import Metrics, Point
+from t2h.results.result import PAPER_W, Result
+from t2h.results.table import Cell, Column, Table, as_text, table
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,11 @@ class Measure:
     def value(self, point: Point | None) -> float | None:
         """The number, or None where it is absent."""
         return None if point is None else point.get(self.key, self.group).value
+
+
+def measured(wanted: Iterable[Measure], points: Sequence[Point]) -> tuple[Measure, ...]:
+    """The wanted measures that some point has."""
+    return tuple(measure for measure in wanted if any(measure.value(point) is not None for point in points))
 
 
 @dataclass(frozen=True)
@@ -99,23 +103,25 @@ def compare(
     if baseline is not None and baseline not in names:
         raise unknown_name("baseline", baseline, names)
     base = results[0 if baseline is None else names.index(baseline)]
-    differences = [differing_factors(base, result) for result in results]
-    if not anyway:
-        _refuse(results, base, differences)
-    chosen = [(choice, i, point_at(result, choice)) for choice in ws for i, result in enumerate(results)]
-    measures = _measures([point for _, _, point in chosen if point is not None], metrics, groups)
+    unlike = [_unlike(result, base) for result in results]
+    if not anyway and any(unlike):
+        raise UserError(f"{next(filter(None, unlike))}. --anyway shows them, marked.")
+    chosen = [(choice, i, point) for choice in ws for i, r in enumerate(results) if (point := point_at(r, choice))]
+    if not chosen:
+        raise UserError(f"no result has a point at w = {' or '.join(ws)}; give another --w.")
+    points = [point for _, _, point in chosen]
+    keys = metrics or main_keys(key for point in points for key in point.metrics)
+    measures = measured([Measure(k, g) for k in keys for g in (None, *(groups if k == keys[0] else ()))], points)
     rows, seen = [], set()
     for choice, i, point in chosen:
-        if point is None or (i, point.w) in seen:
+        if (i, point.w) in seen:
             continue
         seen.add((i, point.w))
         against = None if results[i] is base else point_at(base, choice)
-        values = tuple(measure.value(point) for measure in measures)
-        minus = tuple(_minus(v, measure.value(against)) for v, measure in zip(values, measures, strict=True))
-        rows.append(Row(names[i], choice, point, values, minus, not differences[i]))
-    if not rows:
-        raise UserError(f"no result has a point at w = {' or '.join(ws)}; give another --w.")
-    return Comparison(measures, tuple(rows), tuple(_remarks(results, base, differences)))
+        pairs = [(measure.value(point), measure.value(against)) for measure in measures]
+        minus = tuple(None if a is None or b is None else a - b for a, b in pairs)
+        rows.append(Row(names[i], choice, point, tuple(a for a, _ in pairs), minus, not unlike[i]))
+    return Comparison(measures, tuple(rows), tuple(_remarks(results, base, unlike)))
 
 
 def point_at(result: Result, choice: str) -> Point | None:
@@ -130,32 +136,22 @@ def point_at(result: Result, choice: str) -> Point | None:
         raise UserError(f"--w {choice}: a number or `best` is needed.") from error
 
 
-def _measures(points: Sequence[Point], metrics: Sequence[str], groups: Sequence[str]) -> tuple[Measure, ...]:
-    keys = metrics or main_keys(key for point in points for key in point.metrics)
-    wanted = [Measure(key, group) for key in keys for group in (None, *(groups if key == keys[0] else ()))]
-    return tuple(measure for measure in wanted if any(measure.value(point) is not None for point in points))
+def _unlike(result: Result, base: Result) -> str:
+    """In what a result was not measured as the baseline; "" where both are alike."""
+
+    def short(value: object) -> str:
+        text = str(value)
+        return text if len(text) <= 24 else f"{text[:20]}..."
+
+    factors = differing_factors(base, result).items()
+    named = "; ".join(f"{name} {short(b)} instead of {short(a)}" for name, (a, b) in factors)
+    return f"{result.name} was not measured as {base.name}, so they do not compare: {named}" if named else ""
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 24 else f"{text[:20]}..."
-
-
-def _refuse(results: Sequence[Result], base: Result, differences: Sequence[dict[str, Any]]) -> None:
-    for result, factors in zip(results, differences, strict=True):
-        if factors:
-            named = "; ".join(f"{name}: {_short(a)} against {_short(b)}" for name, (a, b) in factors.items())
-            raise UserError(
-                f"{result.name!r} was not measured as {base.name!r} ({named}); "
-                "such metrics do not compare. --anyway shows them, marked."
-            )
-
-
-def _remarks(results: Sequence[Result], base: Result, differences: Sequence[dict[str, Any]]) -> Iterator[str]:
-    for result, factors in zip(results, differences, strict=True):
-        if factors:
-            named = "; ".join(f"{name} {_short(b)} instead of {_short(a)}" for name, (a, b) in factors.items())
-            yield f"* {result.name} was not measured as {base.name}, so they do not compare: {named}"
+def _remarks(results: Sequence[Result], base: Result, unlike: Sequence[str]) -> Iterator[str]:
+    for result, difference in zip(results, unlike, strict=True):
+        if difference:
+            yield f"* {difference}"
         if unknown := unknown_factors(base, result):
             yield f"Known of one of {base.name} and {result.name} only, and taken to be the same: {', '.join(unknown)}"
     common = [note for note in base.notes if all(note in result.notes for result in results)]
@@ -164,5 +160,23 @@ def _remarks(results: Sequence[Result], base: Result, differences: Sequence[dict
         yield from (f"Note on {result.name}: {note}" for note in result.notes if note not in common)
 
 
-def _minus(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
+def summary(result: Result) -> str:
+    """Overall and per group for each w; per class for w = 1.5, or the only point; then what is absent, and notes."""
+    if not result.points:
+        return "no points yet"
+    keys = in_order(key for p in result.points for key, value in p.metrics.items() if value.value is not None)
+
+    def row(title: str, w: float | None, count: int | None, metrics: Metrics) -> list[object]:
+        n = max((value.n or 0 for key, value in metrics.items() if key != "diversity_real"), default=0)
+        values = [metric_of(key).number(metrics[key].value) if key in metrics else "" for key in keys]
+        return [title, None if w is None else f"{w:g}", count, n or None, *values]
+
+    main, rows = result.at(PAPER_W) or result.points[0], []
+    for point in result.points:
+        rows.append(row("all", point.w, None, point.metrics))
+        rows += [row(name, point.w, None, group.metrics) for name, group in point.groups.items()]
+        if point is main:
+            rows += [row(c.name, point.w, c.train_count, c.metrics) for c in point.classes]
+    absent = {f"absent: {key}: {value.reason}" for key, value in main.metrics.items() if value.value is None}
+    remarks = [*sorted(absent), *(f"note: {note}" for note in result.notes)]
+    return as_text(table(["", "w", "train", "images", *keys], rows, remarks=remarks))

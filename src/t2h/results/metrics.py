@@ -15,24 +15,24 @@ class Metric:
     Args:
         key: its name in result files; ``precision``, ``recall``, ``density`` and ``coverage`` have their k behind it.
         label: its name in tables.
+        about: one line of explanation.
         direction: which way is better; None where neither is.
+        computed_by: the entry of ``--metrics`` that computes it.
         target: the value that an honest model has, where neither less nor more is better.
         decimals: of a number in a table.
         percent: whether it is a share, which a page shows in per cent.
-        computed_by: the entry of ``--metrics`` that computes it.
         main: whether it is shown where there is no room for all.
-        about: one line of explanation.
     """
 
     key: str
     label: str
+    about: str = ""
     direction: Literal["lower", "higher"] | None = None
+    computed_by: str = ""
     target: float | None = None
     decimals: int = 3
     percent: bool = False
-    computed_by: str = ""
     main: bool = False
-    about: str = ""
 
     @property
     def hint(self) -> str:
@@ -57,55 +57,37 @@ class Metric:
         return {"lower": a < b, "higher": a > b, None: False}[self.direction]
 
 
-def _metrics() -> Iterable[Metric]:
-    yield Metric(
-        "fid", "FID", "lower", decimals=2, main=True, about="distance between the features of samples and real images"
-    )
-    yield Metric("kid", "KID", "lower", decimals=4, main=True, about="as FID, without its bias for few images")
-    yield Metric("is", "IS", "higher", decimals=2, main=True, about="Inception Score: clear and varied classes")
-    neighbours = {
-        "precision": "share of samples that lie among the real images",
-        "recall": "share of real images that lie among the samples",
-        "density": "how densely real images surround the samples",
-        "coverage": "share of real images with a sample in their neighbourhood",
-    }
-    for key, about in neighbours.items():
-        yield Metric(key, key.title(), "higher", computed_by="manifold", main=key != "density", about=about)
-    yield Metric("prd_f8", "F8", "higher", computed_by="prd", about="recall side of the precision-recall distribution")
-    yield Metric(
-        "prd_f1_8", "F1/8", "higher", computed_by="prd", about="precision side of the precision-recall distribution"
-    )
-    yield Metric(
-        "diversity", "Diversity", about="mean distance between samples of one class; compare with the real one"
-    )
-    yield Metric(
-        "diversity_real",
-        "Diversity, real",
-        computed_by="diversity",
-        about="mean distance between real images of one class",
-    )
-    yield Metric(
+_METRICS = (
+    Metric("fid", "FID", "distance between the features of samples and real images", "lower", decimals=2, main=True),
+    Metric("kid", "KID", "as FID, without its bias for few images", "lower", decimals=4, main=True),
+    Metric("is", "IS", "Inception Score: clear and varied classes", "higher", decimals=2, main=True),
+    Metric("precision", "Precision", "share of samples that lie among real images", "higher", "manifold", main=True),
+    Metric("recall", "Recall", "share of real images that lie among the samples", "higher", "manifold", main=True),
+    Metric("density", "Density", "how densely real images surround the samples", "higher", "manifold"),
+    Metric("coverage", "Coverage", "share of real images with a sample near them", "higher", "manifold", main=True),
+    Metric("prd_f8", "F8", "recall side of the precision-recall distribution", "higher", "prd"),
+    Metric("prd_f1_8", "F1/8", "precision side of the precision-recall distribution", "higher", "prd"),
+    Metric("diversity", "Diversity", "mean distance between samples of one class; compare with the real one"),
+    Metric("diversity_real", "Diversity, real", "mean distance between real images of one class", None, "diversity"),
+    Metric(
         "accuracy",
         "Accuracy",
+        "share of samples that a classifier of real images takes for their class",
         "higher",
         percent=True,
         main=True,
-        about="share of samples that a classifier of real images takes for their class",
-    )
-    yield Metric(
+    ),
+    Metric(
         "memorisation",
         "Memorised",
+        "share of samples nearer to a training image than 95 % of unseen real images are: 5 % without copying, "
+        "100 % for copies, 0 % for what is far from all data",
         target=0.05,
         percent=True,
         main=True,
-        about="share of samples nearer to a training image than 95 % of unseen real images are: 5 % without copying, "
-        "100 % for copies, 0 % for what is far from all data",
-    )
-
-
-METRICS: dict[str, Metric] = {
-    metric.key: replace(metric, computed_by=metric.computed_by or metric.key) for metric in _metrics()
-}
+    ),
+)
+METRICS: dict[str, Metric] = {m.key: replace(m, computed_by=m.computed_by or m.key) for m in _METRICS}
 """Every metric by its key, in the order of tables."""
 
 COMPUTED: tuple[str, ...] = tuple(dict.fromkeys(metric.computed_by for metric in METRICS.values()))

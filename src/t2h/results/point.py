@@ -28,21 +28,20 @@ class Value:
     interval: tuple[float, float] | None = None
     std: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """As in a result file: an absent value has its reason alone."""
-        if self.value is None:
-            return {"value": None, "reason": self.reason}
-        return {key: value for key, value in asdict(self).items() if key != "reason"}
-
     @classmethod
     def from_dict(cls, entry: Any) -> Value:
         """From a result file; what is not a finite number counts as absent."""
-        value = _finite(entry.get("value"))
+
+        def finite(number: Any) -> float | None:
+            known = isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+            return float(number) if known else None
+
+        value = finite(entry.get("value"))
         if value is None:
             return cls(None, str(entry.get("reason") or "not measured"))
-        ends = [_finite(end) for end in entry.get("interval") or ()]
-        interval = (ends[0], ends[1]) if len(ends) == 2 and None not in ends else None
-        return cls(value, "", entry.get("n"), entry.get("n_reference"), interval, _finite(entry.get("std")))  # type: ignore[arg-type]
+        ends = [end for end in map(finite, entry.get("interval") or ()) if end is not None]
+        interval = (ends[0], ends[1]) if len(ends) == 2 else None
+        return cls(value, "", entry.get("n"), entry.get("n_reference"), interval, finite(entry.get("std")))
 
 
 Metrics = dict[str, Value]
@@ -98,21 +97,7 @@ class Point:
 
     def to_dict(self) -> dict[str, Any]:
         """As in a result file."""
-        return {
-            "w": self.w,
-            "num_images": self.num_images,
-            "seconds": self.seconds,
-            "metrics": _written(self.metrics),
-            "groups": {
-                name: {"classes": list(group.classes), "metrics": _written(group.metrics)}
-                for name, group in self.groups.items()
-            },
-            "classes": [
-                {"class": c.label, "name": c.name, "train_count": c.train_count, "metrics": _written(c.metrics)}
-                for c in self.classes
-            ],
-            "samples_sha256": self.samples_sha256,
-        }
+        return asdict(self, dict_factory=_written)
 
     @classmethod
     def from_dict(cls, entry: Any) -> Point:
@@ -137,14 +122,13 @@ def in_order_of_w(points: Iterable[Point]) -> tuple[Point, ...]:
     return tuple(sorted(points, key=lambda point: math.inf if point.w is None else point.w))
 
 
-def _finite(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if math.isfinite(value) else None
-
-
-def _written(metrics: Metrics) -> dict[str, Any]:
-    return {key: value.to_dict() for key, value in metrics.items()}
+def _written(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dataclass as in a result file, where an absent value has its reason alone, and a class is called so."""
+    entry = dict(pairs)
+    if "value" in entry:
+        absent = entry["value"] is None
+        return {key: value for key, value in pairs if (key in ("value", "reason") if absent else key != "reason")}
+    return {"class": entry.pop("label"), **entry} if "label" in entry else entry
 
 
 def _read(entry: Any) -> Metrics:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from t2h.data.groups import head_to_tail, thirds
 from t2h.errors import UserError
@@ -22,44 +19,6 @@ from t2h.sampling import Sampling
 PAPER_W = Sampling().w
 """The guidance weight at which the T2H paper reports."""
 FORMAT, VERSION = "t2h-result", 2
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where samples come from; None (or empty) where that is unknown.
-
-    Args:
-        name: what the row is called in tables.
-        method: the training objective.
-        images_seen: training images until this checkpoint.
-        weights_sha256: of the network's weights file.
-        config: the run's configuration.
-        seed: of the training.
-        class_counts: training images of each class.
-        sampler: {"scheduler", "steps", "seed", "clipping", "mixed_precision"}.
-        labels: "exact" (so many of each class) or "random".
-        image_path: "8-bit" or "float".
-        notes: further deviations to be recorded.
-    """
-
-    name: str
-    method: str | None = None
-    images_seen: int | None = None
-    weights_sha256: str | None = None
-    config: dict[str, Any] | None = None
-    seed: int | None = None
-    class_counts: Sequence[int] | None = None
-    sampler: dict[str, Any] | None = None
-    labels: str = "exact"
-    image_path: str = "8-bit"
-    notes: tuple[str, ...] = ()
-
-
-def label_kind(labels: np.ndarray | None, num_classes: int) -> str:
-    """ "exact" if every class was asked for equally often, "random" if not, "none" without labels."""
-    if labels is None:
-        return "none"
-    return "exact" if len(set(np.bincount(labels, minlength=num_classes).tolist())) == 1 else "random"
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,7 @@ def mean_std(values: Sequence[float | int] | np.ndarray) -> Spread:
     return Spread(len(array), float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else None)
 
 
-def paired_difference(
-    a: Sequence[float | int] | np.ndarray, b: Sequence[float | int] | np.ndarray, level: float = 0.95
-) -> Difference:
+def paired_difference(a: Sequence[float | int] | np.ndarray, b: Sequence[float | int] | np.ndarray) -> Difference:
     """How much larger ``b`` is than ``a``, where value i of both comes from the same seed.
 
     Raises:
@@ -76,17 +74,17 @@ def paired_difference(
     equal = np.ptp(y - x) <= 1e-12 * max(np.abs(x).max(), np.abs(y).max())  # but for rounding
     interval = None
     if len(x) >= ENOUGH and not equal:
-        low, high = ttest_rel(y, x).confidence_interval(level)
+        low, high = ttest_rel(y, x).confidence_interval(0.95)
         interval = float(low), float(high)
     return Difference(found.n, found.mean, found.std, interval)
 
 
-def proportion_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval for a share, of ``hits`` among ``n`` images.
+def proportion_interval(hits: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval for a share, of ``hits`` among ``n`` images.
 
     Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
     """
-    found = binomtest(hits, n).proportion_ci(level, method="wilson")
+    found = binomtest(hits, n).proportion_ci(0.95, method="wilson")
     return float(found.low), float(found.high)
 
 
