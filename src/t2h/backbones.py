@@ -79,7 +79,9 @@ def null_label(network: nn.Module) -> int | None:
 
 def label_tables(network: nn.Module) -> dict[str, nn.Embedding]:
     """The embeddings of labels, by the names of their weights."""
-    return {f"{name}.weight": part for name, part in network.named_modules() if isinstance(part, nn.Embedding)}
+    tables = {name: part for name, part in network.named_modules() if isinstance(part, nn.Embedding)}
+    ours = ("class_embedding", "class_embedder.embedding_table")
+    return {f"{name}.weight": table for name, table in tables.items() if name.endswith(ours)}
 
 
 def bottleneck_of(network: nn.Module) -> tuple[nn.Module, int] | None:
