@@ -27,6 +27,7 @@ FLOORS = [
     ["features", "convert"],
     ["pipeline", "methods", "data", "metrics"],
     ["network"],
+    ["backbones"],
     ["process", "sampling"],
     ["device", "randomness"],
     ["errors", "files", "version"],

@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from t2h.backbones import null_label
 from t2h.errors import UserError
-from t2h.network import PRESETS, UNetDenoiser, build_network, network_config, null_label
+from t2h.network import PRESETS, UNetDenoiser, build_network, network_config
 from t2h.pipeline import T2HPipeline
 from t2h.process import NoiseSchedule
 from t2h.sampling import Sampling
@@ -255,6 +256,9 @@ def test_mistakes(pipeline: T2HPipeline, unconditional: T2HPipeline) -> None:
         T2HPipeline(pipeline.unet, pipeline.scheduler, ["a", "b"])
 
 
+LARGE = ("cifar", "tiny-imagenet", "dit-s/2")
+
+
 # --- networks -------------------------------------------------------------------------------------------------------
 
 
@@ -275,13 +279,13 @@ def test_the_null_row_stays_zero() -> None:
     assert not torch.equal(after[:2], before[:2])
 
 
-@pytest.mark.parametrize("preset", [name for name in PRESETS if name not in ("cifar", "tiny-imagenet")])
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name not in LARGE])
 def test_the_output_depends_on_t_and_y(preset: str) -> None:
     _depends(preset)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["cifar", "tiny-imagenet"])
+@pytest.mark.parametrize("preset", LARGE)
 def test_the_output_of_the_large_ones_depends_on_t_and_y(preset: str) -> None:
     _depends(preset)
 

@@ -1,4 +1,4 @@
-"""The networks: presets of diffusers' `UNet2DModel`, the null label, and the bottleneck.
+"""The networks: presets, fresh ones, and how methods call them.
 
 The `cifar` preset is the U-Net of pytorch-ddpm that every long-tailed paper uses; with 10 classes it has 35,751,939
 parameters and computes what the official network computes (`t2h.convert`). "No label" is row K of the class
@@ -17,10 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DModel
+from diffusers import ModelMixin
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from t2h.backbones import (
+    UNET,
+    backbone_class,
+    bottleneck_of,
+    dit_architecture,
+    draw_weights,
+    freeze_null_label,
+    image_factor,
+    label_entry,
+)
 from t2h.errors import UserError, unknown_name
 from t2h.process import Images, Times
 
@@ -64,23 +74,28 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mini": unet_architecture((32, 64, 64), attention=(2,), blocks=1, groups=8, dropout=0.0),
     # 8 px, the embedded digits.
     "digits": unet_architecture((32, 64), attention=(1,), blocks=1, groups=8, dropout=0.0),
+    # DiT-S/2 of the paper (Peebles and Xie 2023), for 32 px and latents.
+    "dit-s/2": dit_architecture(depth=12, width=384, heads=6),
+    # 8 to 16 px on a CPU.
+    "dit-tiny": dit_architecture(depth=4, width=128, heads=4),
 }
 
 
 def network_config(
     preset: str, num_classes: int | None, channels: int, image_size: int, dropout: float | None = None
 ) -> dict[str, Any]:
-    """The configuration of a `UNet2DModel` for these images.
+    """The configuration of a network for these images.
 
     Args:
-        preset: a name in `PRESETS`, or a `UNet2DModel` configuration: JSON text, or the path of a JSON file.
+        preset: a name in `PRESETS`, or the configuration of a diffusers model, whose class `_class_name` says
+            (`UNet2DModel` if it is missing): JSON text, or the path of a JSON file.
         num_classes: K; None for an unconditional network.
         channels: 1 or 3.
         image_size: height and width in pixels.
         dropout: replaces the preset's, in [0, 1).
 
     Raises:
-        UserError: for an unknown preset, or an image size that the network cannot halve often enough.
+        UserError: for an unknown preset or class, and images or labels that the network cannot take.
     """
     if preset in PRESETS:
         config = dict(PRESETS[preset])
@@ -88,52 +103,47 @@ def network_config(
         try:
             loaded = json.loads(preset if preset.startswith("{") else Path(preset).read_text("utf-8"))
         except ValueError as error:
-            raise UserError(f"the network {preset} is not readable as JSON: {error}; give a UNet2DModel's.") from error
-        config = {key: value for key, value in loaded.items() if not key.startswith("_")}
+            raise UserError(
+                f"the network {preset} is not readable as JSON: {error}; give a diffusers model's."
+            ) from error
+        named = {"_class_name": loaded["_class_name"]} if loaded.get("_class_name", UNET) != UNET else {}
+        config = named | {key: value for key, value in loaded.items() if not key.startswith("_")}
     else:
         raise unknown_name("network", preset, PRESETS)
     if dropout is not None:
         config["dropout"] = dropout
-    factor = 2 ** (len(config["down_block_types"]) - 1)
+    labels, factor = label_entry(config, num_classes), image_factor(config)
     if image_size % factor:
         raise UserError(
-            f"images of {image_size} px do not fit the network {preset!r}, which halves them "
-            f"{len(config['down_block_types']) - 1} times; choose an image size that {factor} divides, "
+            f"images of {image_size} px do not fit the network {preset!r}; choose an image size that {factor} divides, "
             f"such as --image-size {round(image_size / factor) * factor or factor}."
         )
-    embeds = None if num_classes is None else num_classes + 1
-    return config | {
-        "sample_size": image_size,
-        "in_channels": channels,
-        "out_channels": channels,
-        "num_class_embeds": embeds,
-    }
+    return config | {"sample_size": image_size, "in_channels": channels, "out_channels": channels} | labels
 
 
-def build_network(config: dict[str, Any], seed: int = 0) -> UNet2DModel:
-    """A fresh network with pytorch-ddpm's initial weights, drawn from ``seed`` alone.
+def build_network(config: dict[str, Any], seed: int = 0) -> ModelMixin:
+    """A fresh network, whose weights are drawn from ``seed`` alone; the embedding of the null label is zero.
 
-    Weights are Xavier uniform, biases zero, and the last layer of each residual block, of each attention and of the
-    network is all but zero (gain 1e-5), as in the official code; the class embedding is standard normal, its null row
-    zero.
+    Those of a U-Net are pytorch-ddpm's: Xavier uniform, biases zero, and the last layer of each residual block, of each
+    attention and of the network all but zero (gain 1e-5), as in the official code; the class embedding is standard
+    normal. Those of a DiT are its paper's.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        unet = UNet2DModel(**config)
-        for name, module in unet.named_modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                last = name.endswith(("conv2", "to_out.0", "conv_out"))
-                nn.init.xavier_uniform_(module.weight, gain=1e-5 if last else 1.0)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        if unet.class_embedding is not None:
-            nn.init.normal_(unet.class_embedding.weight)
-    freeze_null_label(unet)
-    return unet
+        network = backbone_class(config)(**{key: value for key, value in config.items() if not key.startswith("_")})
+        draw_weights(network)
+    freeze_null_label(network)
+    return network
 
 
-def augmentation_embedding(unet: UNet2DModel, parameters: int, seed: int = 0) -> nn.Linear:
-    """A fresh embedding of an augmentation's parameters, as `UNetDenoiser` takes it; Xavier uniform."""
+def augmentation_embedding(unet: ModelMixin, parameters: int, seed: int = 0) -> nn.Linear:
+    """A fresh embedding of an augmentation's parameters, as `UNetDenoiser` takes it; Xavier uniform.
+
+    Raises:
+        UserError: if the network has no embedding of time that all its layers share.
+    """
+    if not hasattr(unet, "time_embedding"):
+        raise UserError(f"--augment needs one time_embedding for all layers; a {type(unet).__name__} has none.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         linear = nn.Linear(parameters, unet.time_embedding.linear_2.out_features, bias=False)
@@ -141,23 +151,8 @@ def augmentation_embedding(unet: UNet2DModel, parameters: int, seed: int = 0) ->
     return linear
 
 
-def freeze_null_label(unet: UNet2DModel) -> None:
-    """Make row K of the class embedding zero, and keep gradients from it."""
-    if unet.class_embedding is not None:
-        null = unet.class_embedding.num_embeddings - 1
-        unet.class_embedding.padding_idx = null
-        with torch.no_grad():
-            unet.class_embedding.weight[null].zero_()
-
-
-def null_label(unet: UNet2DModel) -> int | None:
-    """K, the label that means "none"; None for an unconditional network."""
-    embeds = unet.config["num_class_embeds"]
-    return None if embeds is None else embeds - 1
-
-
 class UNetDenoiser(nn.Module):
-    """A `UNet2DModel` as methods call it: `denoiser(xt, t, class_labels) -> output`.
+    """A diffusers model as methods call it: `denoiser(xt, t, class_labels) -> output`.
 
     Args:
         unet: the network.
@@ -165,7 +160,7 @@ class UNetDenoiser(nn.Module):
             to the time embedding. Zeros add nothing: the network is sampled without it.
     """
 
-    def __init__(self, unet: UNet2DModel, augmentation: nn.Linear | None = None) -> None:
+    def __init__(self, unet: ModelMixin, augmentation: nn.Linear | None = None) -> None:
         super().__init__()
         self.unet = unet
         self.augmentation = augmentation
@@ -173,13 +168,17 @@ class UNetDenoiser(nn.Module):
         self._keeps_bottleneck = False
         self._bottleneck: Tensor | None = None
         # Hooks are registered once: a compiled network does not see hooks that come and go.
-        unet.mid_block.register_forward_hook(self._after_middle)
+        found = bottleneck_of(unet)
+        self.bottleneck_channels = None if found is None else found[1]
+        """Channels of the bottleneck; None if the network has none."""
+        if found is not None:
+            found[0].register_forward_hook(self._after_bottleneck)
         if augmentation is not None:
             unet.time_embedding.register_forward_hook(self._after_time_embedding)
 
-    def _after_middle(self, _module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if self._keeps_bottleneck:
-            self._bottleneck = output
+    def _after_bottleneck(self, _module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if self._keeps_bottleneck:  # tokens (B, n, k) become a column of n pixels
+            self._bottleneck = output if output.ndim == 4 else output.transpose(1, 2).unsqueeze(-1)
 
     def _after_time_embedding(self, _module: nn.Module, _inputs: tuple[Tensor, ...], embedding: Tensor) -> Tensor:
         parameters = self._parameters_of_augmentation
@@ -194,11 +193,6 @@ class UNetDenoiser(nn.Module):
         finally:
             self._parameters_of_augmentation = None
 
-    @property
-    def bottleneck_channels(self) -> int:
-        """The number of channels after the middle block."""
-        return self.unet.config["block_out_channels"][-1]
-
     def forward(self, xt: Images, t: Times, class_labels: Int[Tensor, " b"] | None) -> Images:
         """What the network predicts at (x_t, t, y); label K means "no label", and None an unconditional network."""
         return self.unet(xt, t, class_labels, return_dict=False)[0]
@@ -206,7 +200,7 @@ class UNetDenoiser(nn.Module):
     def with_bottleneck(
         self, xt: Images, t: Times, class_labels: Int[Tensor, " b"] | None
     ) -> tuple[Images, Float[Tensor, "b k i j"]]:
-        """The output, and the activations after the middle block, with gradient."""
+        """The output, and the activations of the bottleneck, with gradient."""
         self._keeps_bottleneck = True
         try:
             output, bottleneck = self(xt, t, class_labels), self._bottleneck

@@ -66,11 +66,12 @@ def _time(cell: Cell, drawn_in: Precision, steps: int = 3) -> tuple[int, int, fl
     unet, device = training.unet.eval(), training.accelerator.device
     size, n = training.table.image_size, 64
     x = torch.zeros(n, training.table.channels, *size, device=device)
-    labels = torch.zeros(n, dtype=torch.int64, device=device) if unet.config["num_class_embeds"] else None
+    t = torch.ones(n, dtype=torch.int64, device=device)
+    labels = torch.zeros(n, dtype=torch.int64, device=device) if training.null_label is not None else None
     with torch.inference_mode(), autocast(device, drawn_in):
         begun = time.perf_counter()
         for _ in range(steps):
-            last = unet(x, 1, labels).sample
+            last = unet(x, t, labels).sample
         float(last.sum())  # waits for the device
     per_drawing = (time.perf_counter() - begun) / (steps * n)
     parameters = sum(p.numel() for p in unet.parameters())

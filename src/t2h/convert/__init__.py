@@ -22,11 +22,12 @@ import torch
 from diffusers import UNet2DModel
 from torch import nn
 
+from t2h.backbones import freeze_null_label
 from t2h.convert.checkpoint import OfficialCheckpoint, read_official, write_official
 from t2h.convert.unet import Architecture, from_diffusers, to_diffusers
 from t2h.errors import UserError
 from t2h.files import recover, replaced
-from t2h.network import UNetDenoiser, freeze_null_label
+from t2h.network import UNetDenoiser
 from t2h.pipeline import T2HPipeline
 from t2h.process import NoiseSchedule, Process
 
@@ -86,6 +87,8 @@ def to_official(pipeline: T2HPipeline, path: str | os.PathLike[str], step: int =
         raise UserError(
             f"the official code predicts epsilon; this network predicts {prediction}, which it cannot draw."
         )
+    if not isinstance(pipeline.unet, UNet2DModel):
+        raise UserError(f"the official code has U-Nets alone; this network is a {type(pipeline.unet).__name__}.")
     config = dict(pipeline.unet.config)
     down = config["down_block_types"]
     architecture = Architecture(

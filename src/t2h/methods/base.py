@@ -21,6 +21,14 @@ from t2h.process import Images, Process, Times
 Loss = Float[Tensor, ""]
 
 
+def bottleneck_channels(denoiser: nn.Module, method: str) -> int:
+    """How many channels the bottleneck of a denoiser has; `UserError` if it has none, which the method needs."""
+    channels = getattr(denoiser, "bottleneck_channels", None)
+    if channels is None:
+        raise UserError(f"{method} looks at a bottleneck (mid_block or transformer_blocks); this network has none.")
+    return channels
+
+
 @runtime_checkable
 class Denoiser(Protocol):
     """Any network that predicts what its process says: a U-Net, a transformer, a closed form.

@@ -10,7 +10,8 @@ so that images repel each other; no stop-gradient anywhere. For U-Nets α = γ =
 batches on ImageNet-LT and TinyImageNet-LT, not on CIFAR-LT.
 
 As in the official code: h is normalised to length 1; j runs over the whole batch, i included; the alignment is skipped
-where the label is dropped, since both its sides are then unconditional.
+where the label is dropped, since both its sides are then unconditional; of a transformer of N blocks, h is the tokens
+after block ⌊N/4⌋ + 1.
 
 With a rectified flow f is the velocity and t/T the share of noise: the terms grow towards noise, as in the paper's
 abstract and its code for DDPM. Its code for flows weighs by the share of the *image* instead.
@@ -24,11 +25,11 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2h.errors import UserError
-from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term
+from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term, bottleneck_channels
 from t2h.process import Images, Process
 
 
@@ -60,6 +61,10 @@ class Alignment(Term):
     def __init__(self, null_label: int, process: Process, options: CCUA) -> None:
         super().__init__()
         self.null_label, self.process, self.options = null_label, process, options
+
+    def attach(self, denoiser: nn.Module) -> None:
+        """See that there is a bottleneck."""
+        bottleneck_channels(denoiser, "ccua")
 
     def forward(self, denoiser: Denoiser, batch: Batch, output: Images, bottleneck: Tensor | None = None) -> Loss:
         nothing = torch.full_like(batch.y, self.null_label)

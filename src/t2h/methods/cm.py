@@ -96,7 +96,9 @@ class CapacityManipulation(Term):
             if "up_blocks" in name.split(".") and isinstance(module, nn.Conv2d) and module.groups == 1
         )
         if not self._convolutions:
-            raise UserError("cm adds low-rank parts to the convolutions in up_blocks; this network has none.")
+            raise UserError(
+                "cm adds low-rank parts to the convolutions in up_blocks; this network has none. Take a U-Net."
+            )
         for conv in self._convolutions:
             expert = LowRank(conv, self.ratio)
             self.experts.append(expert)

@@ -14,6 +14,8 @@ is neither anchor nor contrast. A sample that is alone in its class counts as ze
 
 With a rectified flow (not in the paper) t/T is the share of noise.
 
+Of a transformer, the tokens after block ⌊N/4⌋ + 1 of N are pooled (ours).
+
 The head is trained with the network and left behind when sampling. Cost: no network pass.
 """
 
@@ -28,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2h.errors import UserError, unknown_name
-from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term
+from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term, bottleneck_channels
 from t2h.process import Images, Process
 
 Form = Literal["code", "paper"]
@@ -79,7 +81,7 @@ class ContrastiveBottleneck(Term):
 
     def attach(self, denoiser: nn.Module) -> None:
         """Make the head, as wide as the bottleneck."""
-        self.head = nn.Linear(denoiser.bottleneck_channels, self.options.dimensions)  # type: ignore[arg-type]
+        self.head = nn.Linear(bottleneck_channels(denoiser, "coral"), self.options.dimensions)
 
     def forward(self, denoiser: Denoiser, batch: Batch, output: Images, bottleneck: Tensor | None = None) -> Loss:
         assert bottleneck is not None

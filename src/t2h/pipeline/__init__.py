@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DModel
+from diffusers import DiffusionPipeline, ImagePipelineOutput, ModelMixin, SchedulerMixin
 from jaxtyping import Float
 from torch import Tensor
 
+from t2h.backbones import null_label
 from t2h.errors import UserError, unknown_name
-from t2h.network import null_label
 from t2h.pipeline.card import model_card
 from t2h.process import Process, is_flow
 from t2h.sampling import OF_FLOW, Sampling, set_steps
@@ -34,8 +34,8 @@ class T2HPipeline(DiffusionPipeline):
     diffusers' `guidance_scale` is 1 + w: no guidance is w = 0.
 
     Args:
-        unet: predicts what the scheduler's `prediction_type` says; its class embedding has K+1 rows, the last one the
-            null label, or it has none (unconditional).
+        unet: the network, of any class of `t2h.backbones`: it predicts what the scheduler's `prediction_type` says; its
+            class embedding has K+1 rows, the last one the null label, or it has none (unconditional).
         scheduler: any diffusers scheduler; those that match the training come from its `Process`.
         class_names: the names of the classes in the training data; None numbers them.
         class_counts: how many training images each class had.
@@ -50,7 +50,7 @@ class T2HPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        unet: UNet2DModel,
+        unet: ModelMixin,
         scheduler: SchedulerMixin,
         class_names: Sequence[str] | None = None,
         class_counts: Sequence[int] | None = None,

@@ -24,7 +24,8 @@ class NetworkConfig:
     """The network."""
 
     network: str = "auto"
-    """A preset (cifar, tiny-imagenet, small, mini, digits), a JSON file with a UNet2DModel configuration, or auto."""
+    """A preset (U-Nets: cifar, tiny-imagenet, small, mini, digits; transformers: dit-s/2, dit-tiny), a JSON file with
+    the configuration of a diffusers model and its `_class_name`, or auto."""
     init: str | None = None
     """Fine-tune: begin with the weights of this run, pipeline folder or official ckpt_N.pt, of this architecture."""
     conditional: bool = True

@@ -7,11 +7,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from diffusers import UNet2DModel
+from diffusers import ModelMixin
 
+from t2h.backbones import freeze_null_label, label_tables
 from t2h.data import ImageTable
 from t2h.errors import UserError
-from t2h.network import build_network, freeze_null_label, network_config
+from t2h.network import build_network, network_config
 from t2h.pipeline import T2HPipeline
 from t2h.process import Process, is_flow
 from t2h.randomness import derive_seed
@@ -23,7 +24,7 @@ from t2h.training.config import TrainConfig
 class InitialNetwork:
     """The network that a run begins with, and where its weights come from, in words; None for fresh ones."""
 
-    unet: UNet2DModel
+    unet: ModelMixin
     origin: str | None = None
 
 
@@ -69,16 +70,16 @@ def _network_of_another(config: TrainConfig, table: ImageTable, seed: int) -> In
         )
     pipeline = load_pipeline(source)
     _check(pipeline, source, config, table)
-    given, classes = json.dumps(dict(pipeline.unet.config)), table.num_classes if config.network.conditional else None
+    classes = table.num_classes if config.network.conditional else None
+    given = json.dumps({**pipeline.unet.config, "_class_name": type(pipeline.unet).__name__})
     size, dropout = table.image_size[0], config.network.dropout
     unet = build_network(network_config(given, classes, table.channels, size, dropout), seed)
     weights, known = pipeline.unet.state_dict(), known_classes(pipeline, table)
-    rows = weights.pop("class_embedding.weight", None)
-    if unet.class_embedding is not None:
-        fresh = unet.class_embedding.weight.detach().clone()
-        for mine, theirs in known.items() if rows is not None else ():
-            fresh[mine] = rows[theirs]
-        weights["class_embedding.weight"] = fresh
+    theirs = {name: weights.pop(name) for name in label_tables(pipeline.unet)}
+    for name, embedding in label_tables(unet).items():
+        weights[name] = embedding.weight.detach().clone()
+        for mine, other in known.items() if name in theirs else ():
+            weights[name][mine] = theirs[name][other]
     unet.load_state_dict(weights)
     freeze_null_label(unet)
     knows = f"; knows {len(known)} of {table.num_classes} classes" * config.network.conditional

@@ -183,7 +183,7 @@ class RunFolder:
         file = self.pipeline_folder / "unet" / "config.json"
         if not self.checkpoints() or not file.exists():
             return None
-        return {key: value for key, value in json.loads(file.read_text("utf-8")).items() if not key.startswith("_")}
+        return json.loads(file.read_text("utf-8"))
 
     def pipeline(self, step: int | None = None) -> T2HPipeline:
         """The pipeline with the average weights of the checkpoint of ``step``, or of the last one.

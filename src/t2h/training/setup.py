@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers import UNet2DModel
+from diffusers import ModelMixin
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from t2h.backbones import null_label
 from t2h.data import load
 from t2h.data.augment import PARAMETERS
 from t2h.data.batches import BatchStream, Share
@@ -19,7 +20,7 @@ from t2h.errors import UserError
 from t2h.methods import build_objective
 from t2h.methods.base import Batch, Context
 from t2h.methods.objective import Objective
-from t2h.network import UNetDenoiser, augmentation_embedding, build_network, null_label
+from t2h.network import UNetDenoiser, augmentation_embedding, build_network
 from t2h.pipeline import T2HPipeline
 from t2h.randomness import derive_seed
 from t2h.samples.draw import make_scheduler
@@ -216,7 +217,7 @@ class MovingAverage:
     once. r = 0 is the constant decay of the papers' codes, decay^s of which is initial weights still.
     """
 
-    def __init__(self, unet: UNet2DModel, decay: float, rampup: float) -> None:
+    def __init__(self, unet: ModelMixin, decay: float, rampup: float) -> None:
         self.decay, self.rampup = decay, rampup
         self.unet = type(unet).from_config(unet.config)
         self.unet.load_state_dict(unet.state_dict())

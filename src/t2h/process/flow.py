@@ -1,0 +1,62 @@
+"""Rectified flow: Liu et al., "Flow Straight and Fast", ICLR 2023."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler, SchedulerMixin
+
+from t2h.errors import UserError, unknown_name
+from t2h.process.base import Numbers, Process, Times
+
+TimeDraw = Literal["uniform", "logit-normal"]
+
+
+def is_flow(scheduler: SchedulerMixin) -> bool:
+    """Whether a diffusers scheduler draws from a rectified flow."""
+    return isinstance(scheduler, FlowMatchEulerDiscreteScheduler | FlowMatchHeunDiscreteScheduler)
+
+
+@dataclass(frozen=True)
+class RectifiedFlow(Process):
+    """Straight lines from images to noise: with s = t/1000, x_t = (1-s) x_0 + s ε, and the velocity dx_t/ds = ε - x_0.
+
+    t is drawn from [1, 999], not whole: at 0 and 1000 the network would have nothing to learn, and σ = s/(1-s) no
+    number. diffusers' samplers ask for t = 1000 … 1.
+
+    The logit-normal draw is that of Esser et al. 2024.
+    """
+
+    times: TimeDraw = field(default="uniform", compare=False)
+    """How t is drawn for training: uniformly, or as the logistic of a standard normal number, more often mid-way."""
+    num_timesteps: int = field(default=1000, init=False)
+    prediction: Literal["velocity"] = field(default="velocity", init=False)
+
+    def __post_init__(self) -> None:
+        if self.times not in get_args(TimeDraw):
+            raise unknown_name("times", self.times, get_args(TimeDraw))
+
+    def numbers(self, t: Times, dtype: torch.dtype = torch.float64) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+        b = t.to(dtype) / self.num_timesteps
+        one = torch.ones_like(b)
+        return 1 - b, b, -one, one
+
+    def draw_t(self, n: int, generator: torch.Generator, device: torch.device) -> Times:
+        if self.times == "uniform":
+            share = torch.rand(n, generator=generator, device=device)
+        else:
+            share = torch.randn(n, generator=generator, device=device).sigmoid()
+        return (share * self.num_timesteps).clamp(1, self.num_timesteps - 1)
+
+    def step_divergence(self, t: Times, dtype: torch.dtype = torch.float64) -> Numbers:
+        raise UserError("a flow's reverse steps are not random: they have no divergence. Leave diffrop out, or flow.")
+
+    def scheduler(self, name: str) -> SchedulerMixin:
+        """Euler's method ("flow"), or a flow-matching class of diffusers; times are not shifted."""
+        classes = {"flow": FlowMatchEulerDiscreteScheduler}
+        classes |= {cls.__name__: cls for cls in (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler)}
+        if name not in classes:
+            raise UserError(f"{name} cannot draw from a flow; {', '.join(classes)} can.")
+        return classes[name](num_train_timesteps=self.num_timesteps, shift=1.0)
