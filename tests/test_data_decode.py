@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t2h.data.decode import ArrayStore, EncodedImages, FileStore, decode, encoded, settled
+from t2h.data.decode import EncodedImages, decode, encoded, settled
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
 
@@ -78,7 +78,7 @@ def test_exif_orientation(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored.save(tmp_path / "photo.jpg", exif=exif, quality=95)
-    images = encoded(FileStore((tmp_path / "photo.jpg",)), "photos", None, None)
+    images = encoded((tmp_path / "photo.jpg",), "photos", None, None)
     assert images.shape == (1, 3, 48, 32)
     pixels = images[np.array([0])][0].astype(int)
     assert pixels[1, 4, 4] < 60
@@ -114,7 +114,7 @@ def test_large_jpeg_close_to_full_decoding(tmp_path):
 
 def test_array_is_converted_like_files():
     images = RGB.transpose(2, 0, 1)[None]
-    lazy = EncodedImages(ArrayStore(images), (4, 4), 1, np.arange(1))
+    lazy = EncodedImages(images, (4, 4), 1, np.arange(1))
     done = settled(table(lazy, 1))
     np.testing.assert_array_equal(done.images[0], decode(Image.fromarray(RGB), (4, 4), 1))
 
@@ -129,7 +129,7 @@ def files(tmp_path):
 
 
 def test_small_sets_settle_in_memory(files):
-    lazy = encoded(FileStore(files), "set", None, None)
+    lazy = encoded(files, "set", None, None)
     assert lazy.shape == (100, 1, 4, 4)
     done = settled(table(lazy, 100))
     assert isinstance(done.images, np.ndarray)
@@ -137,9 +137,9 @@ def test_small_sets_settle_in_memory(files):
 
 
 def test_large_sets_stay_lazy(files):
-    done = settled(table(encoded(FileStore(files), "set", None, None), 100), budget=100 * 16 - 1)
+    done = settled(table(encoded(files, "set", None, None), 100), budget=100 * 16 - 1)
     assert isinstance(done.images, EncodedImages)
-    assert isinstance(settled(table(encoded(FileStore(files), "set", None, None), 100), 100 * 16).images, np.ndarray)
+    assert isinstance(settled(table(encoded(files, "set", None, None), 100), 100 * 16).images, np.ndarray)
     assert done.images[np.array([7, 3, 7])][:, 0, 0, 0].tolist() == [7, 3, 7]
     assert done.images[np.array([], np.int64)].shape == (0, 1, 4, 4)
     narrowed = done.select([50, 60, 70]).select([2, 0])
@@ -155,7 +155,7 @@ def test_all_damaged_files_are_named(files, budget):
     files[3].write_bytes(files[3].read_bytes()[:-25])  # cut inside the pixels: the header still reads
     files[80].write_bytes(b"not an image at all")
     files[99].unlink()
-    lazy = EncodedImages(FileStore(files), (4, 4), 1, np.arange(100))
+    lazy = EncodedImages(files, (4, 4), 1, np.arange(100))
     with pytest.raises(UserError) as caught:
         settled(table(lazy, 100), budget)
     message = str(caught.value)
@@ -167,18 +167,18 @@ def test_all_damaged_files_are_named(files, budget):
 
 def test_damage_outside_the_chosen_rows_does_not_matter(files):
     files[3].write_bytes(b"")
-    lazy = EncodedImages(FileStore(files), (4, 4), 1, np.arange(100))
+    lazy = EncodedImages(files, (4, 4), 1, np.arange(100))
     assert len(settled(table(lazy, 100).select([1, 2]))) == 2
 
 
 def test_sizes_must_agree_or_be_given(files, tmp_path):
     Image.fromarray(np.zeros((6, 9), np.uint8)).save(tmp_path / "other.png")
-    store = FileStore((*files, tmp_path / "other.png"))
+    paths = (*files, tmp_path / "other.png")
     with pytest.raises(UserError, match=r"2 sizes, from 4x4 to 9x6 .*--image-size"):
-        encoded(store, "set", None, None)
-    assert encoded(store, "set", 4, None).shape == (101, 1, 4, 4)
+        encoded(paths, "set", None, None)
+    assert encoded(paths, "set", 4, None).shape == (101, 1, 4, 4)
 
 
 def test_one_colour_image_makes_the_set_rgb(files, tmp_path):
     Image.fromarray(RGB[:4, :4].copy()).save(tmp_path / "colour.png")
-    assert encoded(FileStore((*files, tmp_path / "colour.png")), "set", None, None).channels == 3
+    assert encoded((*files, tmp_path / "colour.png"), "set", None, None).channels == 3

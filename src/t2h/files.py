@@ -115,21 +115,17 @@ def _sweep(folder: Path) -> None:
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file that holds one a line; none where there is no file.
+    """The objects of a file that holds one a line; none without that file.
 
     A line that is no object is passed over: it is the one that a running or killed process has not finished.
     """
     found = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(entry, dict):
-            found.append(entry)
-    return found
+        with suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    return [entry for entry in found if isinstance(entry, dict)]
 
 
 def last_value(lines: Sequence[dict[str, Any]], key: str) -> Any:
-    """What the last of the objects says that says anything under ``key``; None where none does."""
+    """The value of ``key`` in the last of the objects that has one; None if none has."""
     return next((line[key] for line in reversed(lines) if line.get(key)), None)

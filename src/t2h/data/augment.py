@@ -13,8 +13,8 @@ Diffusion-Based Generative Models", NeurIPS 2022 (table 6), which CBDM uses with
     shift by a_6/8 and a_7/8     a_6, a_7 ~ N(0, 1), with chance p           a_6, a_7
       of the image's size
 
-in this order, about the centre of the image. All nine numbers are zero for an image as it is, so a network that is
-given zeros draws images as they are: augmentation does not leak into the samples.
+in this order, about the centre of the image. All nine numbers are zero for an image as it is, so a network that gets
+zeros draws images as they are: augmentation does not leak into the samples.
 
 A negative a_5 along a_4 gives the condition of a positive one along the opposite direction, though one shrinks and the
 other stretches; so it is in the source.
@@ -69,18 +69,9 @@ def _draw(n: int, probability: float, generator: torch.Generator) -> Float[Tenso
     angle = (torch.rand((2, n), generator=generator, device=device) * 2 - 1) * math.pi
     normal = torch.randn((4, n), generator=generator, device=device)
     flip, scale, rotation, stretch, shift = drawn
-    return torch.stack(
-        [
-            coin[0],
-            coin[1] * flip,
-            normal[0] * scale,
-            angle[0] * rotation,
-            angle[1] * stretch,
-            normal[1] * stretch,
-            normal[2] * shift,
-            normal[3] * shift,
-        ]
-    )
+    mirrors = torch.stack([coin[0], coin[1] * flip])
+    turns = torch.stack([normal[0] * scale, angle[0] * rotation, angle[1] * stretch, normal[1] * stretch])
+    return torch.cat([mirrors, turns, normal[2:] * shift])
 
 
 def _mirror(images: Tensor, where: Tensor, axis: int) -> Tensor:

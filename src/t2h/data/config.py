@@ -29,7 +29,7 @@ class DataConfig(Request):
 
 
 def load(config: DataConfig) -> ImageTable:
-    """The images of a configuration, long-tailed as it says. With imbalance 1 and no counts: all of them, in order.
+    """The images of a configuration, long-tailed. With imbalance 1 and no counts: all of them, in order.
 
     Raises:
         UserError: as `load_images` and `long_tail_indices`.
@@ -46,7 +46,7 @@ def load_whole(config: DataConfig, split: str | None = None) -> ImageTable:
 
 
 def long_tail_rows(table: ImageTable, config: DataConfig) -> Int[np.ndarray, " n"] | None:
-    """The rows of the whole table that a configuration keeps; None where it keeps all, as they are.
+    """The rows of the whole table that a configuration keeps; None if it keeps all, as they are.
 
     Raises:
         UserError: as `long_tail_indices`.

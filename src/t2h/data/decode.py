@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -21,59 +21,17 @@ THREADS = min(16, os.cpu_count() or 1)
 CHUNK = 64  # images a thread takes at once
 _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 _ORIENTATION = 0x0112  # EXIF tag
-
-
-@runtime_checkable
-class Store(Protocol):
-    """Where images lie: any number of them, each opened by its position."""
-
-    def __len__(self) -> int: ...
-
-    def open(self, i: int) -> Image.Image:
-        """The image, maybe only its header; reading it may still fail later."""
-
-    def name(self, i: int) -> str:
-        """What to call the image in a message."""
-
-
-@dataclass(frozen=True)
-class FileStore:
-    """Image files."""
-
-    paths: tuple[Path, ...]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def open(self, i: int) -> Image.Image:
-        return Image.open(self.paths[i])
-
-    def name(self, i: int) -> str:
-        return str(self.paths[i])
-
-
-@dataclass(frozen=True, eq=False)
-class ArrayStore:
-    """The images of an array, uint8 (N, C, H, W)."""
-
-    images: UInt8[np.ndarray, "n c h w"]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def open(self, i: int) -> Image.Image:
-        image = self.images[i]
-        return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
-
-    def name(self, i: int) -> str:
-        return f"image {i}"
+Items: TypeAlias = Sequence[Path | BinaryIO | str]
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedImages:
-    """A lazy reader (`Images`): a store's images at these positions, decoded on access to one shape."""
+    """A lazy reader (`Images`): the items at these positions, decoded on access to one shape.
 
-    store: Store
+    An item is a path, an open file, or an image of an array.
+    """
+
+    items: Items | UInt8[np.ndarray, "n c h w"]
     size: tuple[int, int]
     channels: int
     index: Int[np.ndarray, " n"]
@@ -92,8 +50,15 @@ class EncodedImages:
 
     def decode(self, i: int) -> UInt8[np.ndarray, "c h w"]:
         """Image i of this reader."""
-        with self.store.open(int(self.index[i])) as image:
+        with _opened(self.items[int(self.index[i])]) as image:
             return decode(image, self.size, self.channels)
+
+
+def _opened(item: Path | BinaryIO | str | UInt8[np.ndarray, "c h w"]) -> Image.Image:
+    """The image, maybe only its header; reading it may still fail later."""
+    if isinstance(item, np.ndarray):
+        return Image.fromarray(item[0] if len(item) == 1 else np.ascontiguousarray(item.transpose(1, 2, 0)))
+    return Image.open(item)
 
 
 def decode(image: Image.Image, size: tuple[int, int], channels: int) -> UInt8[np.ndarray, "c h w"]:
@@ -141,10 +106,10 @@ _RESIZE = "choose one with image_size (--image-size 32, say): each image is resi
 
 
 def encoded(
-    store: Store, what: str, image_size: int | None = None, channels: int | None = None, remedy: str = _RESIZE
+    items: Items, what: str, image_size: int | None = None, channels: int | None = None, remedy: str = _RESIZE
 ) -> EncodedImages:
-    """The lazy reader of all images of a store. What is not given follows from the headers: the size that all images
-    share, and RGB unless all are grey. ``remedy`` is what to do where they share none.
+    """The lazy reader of all items. What is not given follows from the headers: the size that all images share, and RGB
+    unless all are grey. ``remedy`` is what to do if they share no size.
 
     Raises:
         UserError: if no header can be read, or the sizes differ and none was given.
@@ -152,27 +117,27 @@ def encoded(
     size = None if image_size is None else (image_size, image_size)
     if size is None or channels is None:
         with ThreadPoolExecutor(THREADS) as pool:
-            headers = list(pool.map(lambda i: _header(store, i), range(len(store)), chunksize=CHUNK))
+            headers = list(pool.map(lambda i: _header(items, i), range(len(items)), chunksize=CHUNK))
         read = [header for header in headers if not isinstance(header, str)]
         if not read:
-            raise _unreadable([header for header in headers if isinstance(header, str)], len(store))
+            raise _unreadable([header for header in headers if isinstance(header, str)], len(items))
         sizes = {header[0] for header in read}
         if size is None and len(sizes) > 1:
             (h0, w0), (h1, w1) = min(sizes), max(sizes)
             raise UserError(f"{what}: images of {len(sizes)} sizes, from {w0}x{h0} to {w1}x{h1} pixels; {remedy}.")
         size = size or min(sizes)
         channels = channels or (1 if all(is_grey for _, is_grey in read) else 3)
-    return EncodedImages(store, size, channels, np.arange(len(store)))
+    return EncodedImages(items, size, channels, np.arange(len(items)))
 
 
-def _header(store: Store, i: int) -> tuple[tuple[int, int], bool] | str:
+def _header(items: Items, i: int) -> tuple[tuple[int, int], bool] | str:
     """(height, width) of the image, upright, and whether it is grey; or what is wrong with it."""
     try:
-        with store.open(i) as image:
+        with _opened(items[i]) as image:
             turned = image.getexif().get(_ORIENTATION, 1) >= 5
             return (image.size if turned else image.size[::-1]), image.mode in _GREY_MODES
     except Exception as error:
-        return _problem(store.name(i), error)
+        return _problem(items, i, error)
 
 
 def settled(table: ImageTable, budget: int = MEMORY_BUDGET) -> ImageTable:
@@ -198,7 +163,7 @@ def settled(table: ImageTable, budget: int = MEMORY_BUDGET) -> ImageTable:
                 if keep:
                     pixels[i] = image
             except Exception as error:
-                problems.append(_problem(lazy.store.name(int(lazy.index[i])), error))
+                problems.append(_problem(lazy.items, int(lazy.index[i]), error))
         return problems
 
     what = f"{table.name}: {'reading' if keep else 'checking'}"
@@ -212,8 +177,9 @@ def settled(table: ImageTable, budget: int = MEMORY_BUDGET) -> ImageTable:
     return replace(table, images=pixels) if keep else table
 
 
-def _problem(name: str, error: Exception) -> str:
-    """Why the image of this name cannot be read, in one line."""
+def _problem(items: Items | np.ndarray, i: int, error: Exception) -> str:
+    """Why an item cannot be read, in one line."""
+    name = str(items[i]) if isinstance(items[i], Path) else f"row {i}"
     if isinstance(error, UnidentifiedImageError):
         return f"{name}: not an image"
     return f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -15,7 +15,7 @@ Profile = Literal["exp", "step", "pareto", "none"]
 
 
 def profile_counts(num_images: int, num_classes: int, imbalance: float, profile: str = "exp") -> tuple[int, ...]:
-    """How many images each class is to keep, from head to tail.
+    """How many of N = ``num_images`` images each of C = ``num_classes`` classes is to keep, from head to tail.
 
     With n_max = N / C (the official rule assumes balanced data) and c = 0 ... C-1:
 
@@ -23,27 +23,20 @@ def profile_counts(num_images: int, num_classes: int, imbalance: float, profile:
     * ``step``: int(n_max) for the first half of the classes, int(n_max · imbalance) for the rest;
     * ``pareto``: int(n_max · (c+1)^-a), with a such that the last class has imbalance times the first one's. Ours.
 
-    Args:
-        num_images: N, the number of images there are.
-        num_classes: C.
-        imbalance: smallest class over largest class, in (0, 1].
-        profile: the form of the tail; not ``none``.
-
     Raises:
         UserError: if the imbalance is outside (0, 1], or the profile unknown.
     """
     check_imbalance(imbalance)
-    n_max = num_images / num_classes
-    classes = range(num_classes)
     if num_classes == 1:
         return (num_images,)
-    if profile == "exp":
-        return tuple(int(n_max * imbalance ** (c / (num_classes - 1))) for c in classes)
-    if profile == "step":
-        return tuple(int(n_max if c < num_classes // 2 else n_max * imbalance) for c in classes)
-    if profile == "pareto":
-        return tuple(int(n_max * imbalance ** (math.log(c + 1) / math.log(num_classes))) for c in classes)
-    raise unknown_name("long-tail profile", profile, get_args(Profile))
+    powers: dict[str, Callable[[int], float]] = {
+        "exp": lambda c: c / (num_classes - 1),
+        "step": lambda c: int(c >= num_classes // 2),
+        "pareto": lambda c: math.log(c + 1) / math.log(num_classes),
+    }
+    if profile not in powers:
+        raise unknown_name("long-tail profile", profile, powers)
+    return tuple(int(num_images / num_classes * imbalance ** powers[profile](c)) for c in range(num_classes))
 
 
 def long_tail_indices(

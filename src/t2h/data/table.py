@@ -23,11 +23,9 @@ class Images(Protocol):
     """
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, C, H, W)."""
+    def shape(self) -> tuple[int, ...]: ...
 
-    def __getitem__(self, index: Int[np.ndarray, " n"], /) -> UInt8[np.ndarray, "n c h w"]:
-        """The images at these positions, decoded."""
+    def __getitem__(self, index: Int[np.ndarray, " n"], /) -> UInt8[np.ndarray, "n c h w"]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +66,10 @@ class ImageTable:
 
     @property
     def num_classes(self) -> int:
-        """K, empty classes included."""
         return len(self.class_names)
 
     @property
     def channels(self) -> int:
-        """1 for grey, 3 for RGB."""
         return int(self.images.shape[1])
 
     @property

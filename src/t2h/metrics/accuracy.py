@@ -12,13 +12,8 @@ from t2h.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Accuracy:
-    """Shares of right predictions.
-
-    Args:
-        overall: of all images.
-        balanced: mean of ``per_class`` over the classes that have images.
-        per_class: recall of each class, float64 (K,); NaN for a class without images.
-        counts: images of each class, int64 (K,).
+    """Shares of right predictions: ``overall``, of each class (NaN for one without images; ``counts`` has how many
+    there are), and ``balanced``, the mean over the classes that have images.
     """
 
     overall: float
@@ -33,10 +28,9 @@ def accuracy(predictions: Int[np.ndarray, " _"], labels: Int[np.ndarray, " _"], 
     Raises:
         UserError: if there are no images, the lengths differ, or a label is out of range.
     """
-    if len(predictions) != len(labels):
-        raise UserError(f"{len(predictions)} predictions for {len(labels)} labels; give one for each.")
-    if not len(labels):
-        raise UserError("no labels; accuracy needs at least 1 image.")
+    if len(predictions) != len(labels) or not len(labels):
+        given = f"{len(predictions)} predictions for {len(labels) or 'no'} labels"
+        raise UserError(f"{given}; give one for each, and at least one.")
     for name, values in (("predictions", predictions), ("labels", labels)):
         if values.min() < 0 or values.max() >= num_classes:
             raise UserError(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -86,7 +87,7 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
         raise UserError(
             f"the statistics have {a.dim} and {b.dim} dimensions; both must come from the same feature network."
         )
-    return _distance(a.mean, b.mean, np.trace(a.covariance), np.trace(b.covariance), _root(a), _root(b))
+    return _distance(_factored(a), _factored(b))
 
 
 def fid_from_features(a: Features, b: Features) -> float:
@@ -99,8 +100,7 @@ def fid_from_features(a: Features, b: Features) -> float:
         UserError: if a set has fewer than two images, a feature is not finite, or the dimensions differ.
     """
     x, y = pair(a, b, needed=2)
-    (mean_x, trace_x, root_x), (mean_y, trace_y, root_y) = _moments(x), _moments(y)
-    return _distance(mean_x, mean_y, trace_x, trace_y, root_x, root_y)
+    return _distance(_moments(x), _moments(y))
 
 
 def fid_bootstrap(
@@ -120,40 +120,36 @@ def fid_bootstrap(
         raise UserError(f"resamples is {resamples}; it must be at least 1.")
     if not 0 < level < 1:
         raise UserError(f"level is {level}; it must lie between 0 and 1, for instance 0.95.")
-    mean, trace, root = _moments(x)
-    value = fid_from_features(x, y)
+    fixed, value = _moments(x), fid_from_features(x, y)
     rng = np.random.default_rng(seed)
-    draws = np.empty(resamples)
-    for i in range(resamples):
-        mean_y, trace_y, root_y = _moments(y[rng.integers(len(y), size=len(y))])
-        draws[i] = _distance(mean, mean_y, trace, trace_y, root, root_y)
+    draws = [_distance(fixed, _moments(y[rng.integers(len(y), size=len(y))])) for _ in range(resamples)]
     low, middle, high = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2])
     return max(0.0, float(value + low - middle)), float(value + high - middle)
 
 
-def _moments(x: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-    """Mean, trace of the covariance, and a factor F (r, D) of the covariance, FᵀF = Σ, with r <= D."""
+# Mean, trace of the covariance, and a factor F (r, D) of the covariance, FᵀF = Σ, with r <= D.
+_Moments: TypeAlias = tuple[np.ndarray, float, np.ndarray]
+
+
+def _moments(x: np.ndarray) -> _Moments:
     if len(x) > x.shape[1]:
-        statistics = feature_statistics(x)
-        return statistics.mean, float(np.trace(statistics.covariance)), _root(statistics)
+        return _factored(feature_statistics(x))
     mean = x.mean(axis=0, dtype=np.float64)
     factor = (x - mean) / math.sqrt(len(x) - 1)
     return mean, float(np.square(factor).sum()), factor
 
 
-def _root(statistics: FeatureStatistics) -> np.ndarray:
-    """F (r, D) with FᵀF = Σ and r the rank, by Cholesky with pivoting, which takes singular matrices too."""
+def _factored(statistics: FeatureStatistics) -> _Moments:
+    """By Cholesky with pivoting, which takes singular matrices too; r is the rank."""
     lower, pivot, rank, _ = linalg.lapack.dpstrf(statistics.covariance, lower=1)
     factor = np.empty((statistics.dim, rank))
     factor[pivot - 1] = np.tril(lower)[:, :rank]
-    return factor.T
+    return statistics.mean, float(np.trace(statistics.covariance)), factor.T
 
 
-def _distance(
-    mean_a: np.ndarray, mean_b: np.ndarray, trace_a: float, trace_b: float, root_a: np.ndarray, root_b: np.ndarray
-) -> float:
-    root_trace = _nuclear_norm(root_a @ root_b.T)
-    return max(0.0, float(np.square(mean_a - mean_b).sum() + trace_a + trace_b - 2 * root_trace))
+def _distance(a: _Moments, b: _Moments) -> float:
+    means = np.square(a[0] - b[0]).sum()
+    return max(0.0, float(means + a[1] + b[1] - 2 * _nuclear_norm(a[2] @ b[2].T)))
 
 
 def _nuclear_norm(matrix: np.ndarray) -> float:

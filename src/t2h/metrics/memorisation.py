@@ -20,14 +20,8 @@ from t2h.metrics.neighbours import nearest
 
 @dataclass(frozen=True, eq=False)
 class Memorisation:
-    """Share of copies among the generated images, and what it is made of.
-
-    Args:
-        share: of generated images at or below the threshold, 0 ... 1. Held-out images have about ``quantile``.
-        threshold: a distance, the ``quantile`` of the held-out images' distances.
-        quantile: as asked.
-        distances: from each generated image to its nearest training image, float64 (n,).
-        nearest_index: that training image, int64 (n,).
+    """Share of generated images at or below the threshold, 0 ... 1, where held-out images have about ``quantile``; and
+    what it is made of: the distance from each generated image to its nearest training image, and that image.
     """
 
     share: float

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from t2h.data.decode import EncodedImages, FileStore, encoded, settled
+from t2h.data.decode import EncodedImages, encoded, settled
 from t2h.data.sources.npz import image_array, label_array, read_arrays
 from t2h.data.table import Images, ImageTable
 from t2h.errors import UserError
@@ -145,7 +145,7 @@ def _read_folder(path: Path, names: tuple[str, ...], facts: dict[str, Any]) -> S
         files, labels = [file for file, _ in found], np.array([label for _, label in found], dtype=np.int64)
     if not files:
         raise UserError(f"{path}: no images in it ({', '.join(sorted(SUFFIXES))}).")
-    images = encoded(FileStore(tuple(files)), str(path), remedy="bring all samples to one size")
+    images = encoded(files, str(path), remedy="bring all samples to one size")
     return SampleSet(path, images, labels, names, facts)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from t2h.data.decode import ArrayStore, EncodedImages
+from t2h.data.decode import EncodedImages
 from t2h.data.table import Images
 from t2h.errors import UserError, unknown_name
 
@@ -69,4 +69,4 @@ class Request:
         channels = self.channels or c
         if (channels, *size) == (c, h, w):
             return images
-        return EncodedImages(ArrayStore(images), size, channels, np.arange(len(images)))
+        return EncodedImages(images, size, channels, np.arange(len(images)))

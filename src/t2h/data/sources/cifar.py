@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 
@@ -38,38 +38,34 @@ CIFAR10 = Archive(
         "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", 170_498_071, "c58f30108f718f92721af3b95e74349a"
     ),
     folder="cifar-10-batches-py",
-    splits=MappingProxyType({"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}),
+    splits={"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
     meta="batches.meta",
     labels_key=b"labels",
     names_key=b"label_names",
-    md5=MappingProxyType(
-        {
-            "data_batch_1": "c99cafc152244af753f735de768cd75f",
-            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-            "data_batch_4": "634d18415352ddfa80567beed471001a",
-            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-            "test_batch": "40351d587109b95175f43aff81a1287e",
-            "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
-        }
-    ),
+    md5={
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "test_batch": "40351d587109b95175f43aff81a1287e",
+        "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+    },
 )
 CIFAR100 = Archive(
     RemoteFile(
         "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", 169_001_437, "eb9058c3a382ffc7106e4002c42a8d85"
     ),
     folder="cifar-100-python",
-    splits=MappingProxyType({"train": ("train",), "test": ("test",)}),
+    splits={"train": ("train",), "test": ("test",)},
     meta="meta",
     labels_key=b"fine_labels",
     names_key=b"fine_label_names",
-    md5=MappingProxyType(
-        {
-            "train": "16019d7e3df5f24257cddd939b257f8d",
-            "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
-            "meta": "7973b15100ade9c7d40fb424638fde48",
-        }
-    ),
+    md5={
+        "train": "16019d7e3df5f24257cddd939b257f8d",
+        "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+        "meta": "7973b15100ade9c7d40fb424638fde48",
+    },
 )
 
 
@@ -151,19 +147,6 @@ def _members(path: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
     return files
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Knows the three names that a pickled uint8 array needs, and none that could run anything."""
-
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) in (("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")):
-            return _empty_array
-        if (module, name) == ("numpy", "ndarray"):
-            return np.ndarray
-        if (module, name) == ("numpy", "dtype"):
-            return _byte_dtype
-        raise pickle.UnpicklingError(f"it names {module}.{name}")
-
-
 def _empty_array(kind: object, shape: object, code: object) -> np.ndarray:
     return np.ndarray((0,), np.uint8)
 
@@ -174,6 +157,22 @@ def _byte_dtype(code: object, *_: object) -> np.dtype:
     return np.dtype(np.uint8)
 
 
+class _ArrayUnpickler(pickle.Unpickler):
+    """Knows the names that a pickled uint8 array needs, and none that could run anything."""
+
+    KNOWN: ClassVar = {
+        "numpy.core.multiarray._reconstruct": _empty_array,
+        "numpy._core.multiarray._reconstruct": _empty_array,
+        "numpy.ndarray": np.ndarray,
+        "numpy.dtype": _byte_dtype,
+    }
+
+    def find_class(self, module: str, name: str) -> object:
+        if f"{module}.{name}" not in self.KNOWN:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return self.KNOWN[f"{module}.{name}"]
+
+
 def load_pickle(content: bytes, name: str) -> dict:
     """A pickled dictionary of bytes, numbers, lists and uint8 arrays. Nothing else is built, and no code runs.
 
@@ -182,8 +181,8 @@ def load_pickle(content: bytes, name: str) -> dict:
     """
     try:
         loaded = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
+        if not isinstance(loaded, dict):
+            raise pickle.UnpicklingError(f"it holds a {type(loaded).__name__}")
     except Exception as error:  # a broken pickle may raise anything
         raise UserError(f"{name}: not a CIFAR batch ({error}); take it from the official archive.") from error
-    if not isinstance(loaded, dict):
-        raise UserError(f"{name}: not a CIFAR batch (a {type(loaded).__name__}); take it from the official archive.")
     return loaded

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from t2h.data.decode import FileStore, encoded
+from t2h.data.decode import encoded
 from t2h.data.sources.base import Request
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
@@ -40,7 +40,7 @@ def read(request: Request) -> ImageTable:
         )
     paths = tuple(path for name in classes for path in files[name])
     labels = np.repeat(np.arange(len(classes)), [len(files[name]) for name in classes]).astype(np.int64)
-    images = encoded(FileStore(paths), str(base), request.image_size, request.channels)
+    images = encoded(paths, str(base), request.image_size, request.channels)
     return ImageTable(images, labels, classes, split=request.split, name=root.resolve().name)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from t2h.data.decode import encoded
 from t2h.data.sources.base import Request
@@ -18,20 +18,17 @@ _IMAGE_NAMES, _LABEL_NAMES = ("image", "img"), ("label", "labels", "fine_label")
 
 
 @dataclass(frozen=True, eq=False)
-class HubStore:
-    """The encoded images of a `datasets.Dataset` column that was cast to ``Image(decode=False)``."""
+class EncodedColumn(Sequence):
+    """The image files of a `datasets.Dataset` column that was cast to ``Image(decode=False)``."""
 
     column: Any
 
     def __len__(self) -> int:
         return len(self.column)
 
-    def open(self, i: int) -> Image.Image:
+    def __getitem__(self, i: Any) -> Any:
         (cell,) = self.column[i].values()
-        return Image.open(cell["path"] if cell["bytes"] is None else io.BytesIO(cell["bytes"]))
-
-    def name(self, i: int) -> str:
-        return f"row {i}"
+        return cell["path"] if cell["bytes"] is None else io.BytesIO(cell["bytes"])
 
 
 def read(request: Request) -> ImageTable:
@@ -67,8 +64,8 @@ def table_of(dataset: Any, name: str, request: Request) -> ImageTable:
     image = _column(dataset.features, datasets.Image, _IMAGE_NAMES, name)
     label = _column(dataset.features, datasets.ClassLabel, _LABEL_NAMES, name)
     labels = np.asarray(dataset.select_columns([label])[:][label], dtype=np.int64)
-    store = HubStore(dataset.select_columns([image]).cast_column(image, datasets.Image(decode=False)))
-    images = encoded(store, name, request.image_size, request.channels)
+    files = EncodedColumn(dataset.select_columns([image]).cast_column(image, datasets.Image(decode=False)))
+    images = encoded(files, name, request.image_size, request.channels)
     return ImageTable(images, labels, tuple(dataset.features[label].names), split=request.split, name=name)
 
 

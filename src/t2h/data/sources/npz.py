@@ -50,24 +50,22 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: if it is no whole .npz of plain arrays, or has no images.
     """
+    wanted, arrays = {*IMAGES, *LABELS, "class_names", "protocol"}, None
     try:
         file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise UserError(f"{path}: one array, not an .npz; write it with numpy.savez(images=..., labels=...).")
-        with file:
-            wanted = (*IMAGES, *LABELS, "class_names", "protocol")
-            arrays = {key: file[key] for key in file.files if key in wanted}
+        if isinstance(file, np.lib.npyio.NpzFile):
+            with file:
+                arrays = {key: file[key] for key in wanted & set(file)}
     except (zipfile.BadZipFile, EOFError, zlib.error, ValueError, OSError) as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"{path}: not a whole .npz of plain arrays ({error}); write it again.") from error
+    how = "write it with numpy.savez(images=..., labels=...)"
+    if arrays is None:
+        raise UserError(f"{path}: one array, not an .npz; {how}.")
     for names in (IMAGES, LABELS):
         found = [name for name in names if name in arrays]
         arrays |= {names[0]: arrays[found[0]]} if found else {}
     if IMAGES[0] not in arrays:
-        raise UserError(
-            f"{path}: none of {', '.join(IMAGES)} in it; write it with numpy.savez(images=..., labels=...)."
-        )
+        raise UserError(f"{path}: none of {', '.join(IMAGES)} in it; {how}.")
     return arrays
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from t2h.data.decode import EncodedImages, FileStore
+from t2h.data.decode import EncodedImages
 from t2h.data.sources.base import Request
 from t2h.data.sources.folder import image_files
 from t2h.data.table import ImageTable
@@ -44,7 +44,7 @@ def read(request: Request) -> ImageTable:
     paths = tuple(path for files in by_class.values() for path in files)
     labels = np.repeat(np.arange(len(wnids)), [len(files) for files in by_class.values()]).astype(np.int64)
     size = request.image_size or SIZE
-    images = EncodedImages(FileStore(paths), (size, size), request.channels or CHANNELS, np.arange(len(paths)))
+    images = EncodedImages(paths, (size, size), request.channels or CHANNELS, np.arange(len(paths)))
     return ImageTable(images, labels, class_names(root, wnids), split=request.split, name=FOLDER)
 
 
