@@ -114,6 +114,13 @@ def _sweep(folder: Path) -> None:
                 _remove(Path(entry.path))
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all; NaN and infinity are no JSON."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    with replaced(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
 def json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a file that holds one a line; none without that file.
 

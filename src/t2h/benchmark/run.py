@@ -56,15 +56,13 @@ class BenchmarkFolder:
         return FileLock(folder / f"{name.replace('/', '~')}.lock")
 
     def folder(self, cell: Cell) -> Path:
-        """The cell's run folder."""
+        """Of the cell's run."""
         return self.out / cell.name
 
     def result_file(self, cell: Cell) -> Path:
-        """The cell's result."""
         return self.folder(cell) / "results" / "benchmark.json"
 
     def failure(self, cell: Cell) -> Path:
-        """Why the cell failed."""
         return self.folder(cell) / "failed.txt"
 
 
@@ -88,18 +86,13 @@ def state_of(cell: Cell, plan: Plan, place: BenchmarkFolder) -> State:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call of `run` ended.
-
-    Attributes:
-        done: cells with a complete result.
-        failed: cells whose `failed.txt` says why.
-        elsewhere: cells that other processes were working on, and that are not done.
-        signal: the number of the signal that interrupted.
-    """
+    """How a call of `run` ended: cells with a complete result, and others; the signal that interrupted."""
 
     done: int
     failed: tuple[Cell, ...]
+    """Their `failed.txt` says why."""
     elsewhere: int
+    """Other processes were working on these."""
     signal: int | None = None
 
 
@@ -109,9 +102,6 @@ def run(
     """Do what is left of a plan: all cells that are not done, not failed, and not locked by other processes.
 
     Args:
-        plan: of the benchmark.
-        cells: of the plan.
-        place: the benchmark's folder.
         retry: try failed cells again, once.
         say: takes a line for each cell.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from t2h.benchmark.run import BenchmarkFolder, result_of, state_of
 from t2h.benchmark.show import tables, written
 from t2h.benchmark.table import Part, Results, as_json, fids_by_w, measures, summarise
 from t2h.benchmark.transfer import transfers
-from t2h.files import replaced
+from t2h.files import replaced, write_json
 from t2h.report import write_report
 from t2h.report.axes import Line, percent_text
 from t2h.report.charts import line_chart
@@ -43,8 +42,7 @@ def write_all(plan: Plan, cells: Sequence[Cell], place: BenchmarkFolder, form: s
         "cells": [_cell(cell, plan, place, results.get(cell)) for cell in cells],
         "tables": as_json(parts),
     }
-    with replaced(place.out / "benchmark.json") as file:
-        file.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(place.out / "benchmark.json", content)
     reports = _reports(plan, results, place)
     with replaced(place.out / "benchmark.html") as file:
         file.write_text(page(plan, parts, results, reports), encoding="utf-8")
@@ -63,13 +61,13 @@ def _cell(cell: Cell, plan: Plan, place: BenchmarkFolder, result: Result | None)
 
 def _reports(plan: Plan, results: Results, place: BenchmarkFolder) -> dict[str, Path]:
     """A report of all methods for each data set, with its first seed: a page of every seed would be unreadable."""
-    made = {}
-    for data in dict.fromkeys(cell.data for cell in results):
-        runs = [place.folder(c) for c in results if c.data == data and c.seed == plan.seeds[0]]
-        if runs:
-            title = f"{plan.name}: {data}, seed {plan.seeds[0]}"
-            made[data] = write_report(runs, place.out / data / "report.html", title).relative_to(place.out)
-    return made
+    runs: dict[str, list[Path]] = {}
+    for cell in results:
+        if cell.seed == plan.seeds[0]:
+            runs.setdefault(cell.data, []).append(place.folder(cell))
+    for data, folders in runs.items():
+        write_report(folders, place.out / data / "report.html", f"{plan.name}: {data}, seed {plan.seeds[0]}")
+    return {data: Path(data) / "report.html" for data in runs}
 
 
 def page(plan: Plan, parts: Sequence[Part], results: Results, reports: dict[str, Path]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from t2h.classify.config import StudyConfig
-from t2h.classify.study import Arm, Study, filled_arm, make_arm, missing
-from t2h.classify.table import summarise
+from t2h.classify.study import Arm, Study, filled_arm, make_arm, missing, summarise
 from t2h.data import load, load_whole
 from t2h.data.table import ImageTable
 from t2h.device import pick_device
 from t2h.errors import UserError
-from t2h.files import replaced
+from t2h.files import write_json
 from t2h.samples.draw import Wanted, load_pipeline
 from t2h.samples.read import read_samples
 from t2h.samples.store import write_samples
@@ -59,8 +57,7 @@ def run_study(config: StudyConfig) -> list[dict[str, Any]]:
         "runs": runs,
         "summary": summary,
     }
-    with replaced(config.out / "classify.json") as file:
-        file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(config.out / "classify.json", content)
     return summary
 
 

@@ -10,8 +10,8 @@ def main(argv: list[str]) -> int:
     """Train, judge, write OUT/classify.json and print the table."""
     config = parse(StudyConfig, "classify", argv)
     from t2h.classify.run import run_study
-    from t2h.classify.table import as_text
+    from t2h.classify.study import summary_text
 
-    print(as_text(run_study(config)))
+    print(summary_text(run_study(config)))
     print(f"\n{config.out / 'classify.json'}")
     return 0

@@ -10,7 +10,7 @@ from t2h.results.comparable import differing_factors, unknown_factors
 from t2h.results.metrics import in_order, main_keys, metric_of
 from t2h.results.point import Metrics, Point
 from t2h.results.result import PAPER_W, Result
-from t2h.results.table import Cell, Column, Table, as_text, table
+from t2h.results.table import Cell, Table, as_text, table
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Comparison:
 
     def table(self) -> Table:
         """Values with their differences in brackets; in CSV, differences have columns of their own."""
-        head: list[str | Column] = ["name", Column("w", ("point", "w")), Column("images", ("num_images", "comparable"))]
-        head += [Column(m.title, (m.title, f"{m.title} difference")) for m in self.measures]
+        head = [Cell("name", ("name",)), Cell("w", ("point", "w")), Cell("images", ("num_images", "comparable"))]
+        head += [Cell(m.title, (m.title, f"{m.title} difference")) for m in self.measures]
         return table(head, [self._cells(row) for row in self.rows], remarks=self.remarks)
 
     def _cells(self, row: Row) -> list[Cell]:

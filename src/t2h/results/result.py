@@ -11,7 +11,7 @@ from typing import Any
 
 from t2h.data.groups import head_to_tail, thirds
 from t2h.errors import UserError
-from t2h.files import replaced
+from t2h.files import write_json
 from t2h.results.metrics import metric_of
 from t2h.results.point import Point, in_order_of_w
 from t2h.sampling import Sampling
@@ -115,26 +115,20 @@ class Result:
         protocol = dict(content.get("protocol") or {})
         if sampler := protocol.get("sampler"):  # what older versions did not write down
             protocol["sampler"] = {"mixed_precision": "no", "eta": 0.0} | sampler
-        points = map(Point.from_dict, content.get("points") or ())
         return cls(
             name=str(content.get("name") or (path.stem if path else "")),
-            points=in_order_of_w(points),
-            data=dict(content.get("data") or {}),
-            run=dict(content.get("run") or {}),
+            points=in_order_of_w(map(Point.from_dict, content.get("points") or ())),
             protocol=protocol,
             notes=tuple(map(str, content.get("notes") or ())),
-            images=dict(content.get("images") or {}),
             created=str(content.get("created") or ""),
-            package=dict(content.get("package") or {}),
             path=path,
+            **{key: dict(content.get(key) or {}) for key in ("data", "run", "images", "package")},
         )
 
 
 def write_result(result: Result, path: Path) -> None:
     """Write a result file, whole or not at all."""
-    text = json.dumps(result.to_dict(), indent=1, allow_nan=False, ensure_ascii=False)
-    with replaced(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_json(path, result.to_dict())
 
 
 def read_result(path: Path) -> Result:

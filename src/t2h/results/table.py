@@ -12,25 +12,17 @@ from html import escape
 
 @dataclass(frozen=True)
 class Cell:
-    """What a reader sees, and the values in full that a CSV file has in its place."""
+    """What a reader sees, and the values in full (in the head, their names) that a CSV file has in its place."""
 
     text: str
     values: tuple[object, ...]
 
 
 @dataclass(frozen=True)
-class Column:
-    """The head of a column, and the names of its values in a CSV file."""
-
-    title: str
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Table:
     """Cells under a head, with remarks below. The first column names the row; the others are set to the right."""
 
-    head: tuple[Column, ...]
+    head: tuple[Cell, ...]
     rows: tuple[tuple[Cell, ...], ...]
     title: str = ""
     remarks: tuple[str, ...] = ()
@@ -38,15 +30,15 @@ class Table:
     @property
     def texts(self) -> list[list[str]]:
         """The head and the rows, as a reader sees them."""
-        return [[column.title for column in self.head], *([cell.text for cell in row] for row in self.rows)]
+        return [[cell.text for cell in row] for row in (self.head, *self.rows)]
 
 
 def table(
-    head: Sequence[str | Column], rows: Sequence[Sequence[object]], title: str = "", remarks: Sequence[str] = ()
+    head: Sequence[object], rows: Sequence[Sequence[object]], title: str = "", remarks: Sequence[str] = ()
 ) -> Table:
     """A table of cells and plain values; None is an empty cell."""
-    columns = tuple(c if isinstance(c, Column) else Column(c, (c,)) for c in head)
-    return Table(columns, tuple(tuple(map(_cell, row)) for row in rows), title, tuple(remarks))
+    first, *others = (tuple(map(_cell, row)) for row in (head, *rows))
+    return Table(first, tuple(others), title, tuple(remarks))
 
 
 def _cell(value: object) -> Cell:
@@ -109,8 +101,7 @@ def as_csv(table: Table) -> str:
     """All values in full, without title and remarks."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([name for column in table.head for name in column.names])
-    writer.writerows([value for cell in row for value in cell.values] for row in table.rows)
+    writer.writerows([value for cell in row for value in cell.values] for row in (table.head, *table.rows))
     return out.getvalue().rstrip("\n")
 
 
