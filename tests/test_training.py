@@ -30,11 +30,10 @@ from t2h.network import build_network, network_config
 from t2h.process import NoiseSchedule
 from t2h.sampling import SamplingFlags
 from t2h.training import LearningConfig, MachineConfig, NetworkConfig, ProcessConfig, TrainConfig, loop, train
-from t2h.training.config import differences
 from t2h.training.loop import draw_batch, take_step
 from t2h.training.plan import plan
 from t2h.training.presets import PRESETS, preset
-from t2h.training.run import RunFolder
+from t2h.training.run import RunFolder, differences
 from t2h.training.setup import MovingAverage, Training
 
 COUNTED = "aim.counter.counted"

@@ -53,24 +53,19 @@ class ProcessConfig:
     times: TimeDraw = "uniform"
     """How times of flow are drawn in training: uniformly, or more often mid-way."""
 
-    def make(self) -> Process:
-        """The process.
+    @property
+    def own(self) -> dict[str, Any]:
+        """The options of its kind."""
+        names = ("times",) if self.kind == "flow" else ("num_timesteps", "beta_start", "beta_end", "prediction")
+        return {name: getattr(self, name) for name in names}
 
-        Raises:
-            UserError: for values out of range, or of the other kind.
-        """
-        own = self.own()
-        plain = ProcessConfig(self.kind)
-        if strange := [name for name in vars(self) if name not in own and getattr(self, name) != getattr(plain, name)]:
+    def make(self) -> Process:
+        """The process; a `UserError` for values out of range, or of the other kind."""
+        others = [entry for entry in dataclasses.fields(self) if entry.name not in ("kind", *self.own)]
+        if strange := [entry.name for entry in others if getattr(self, entry.name) != entry.default]:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in strange)
             raise UserError(f"{options}: not of --process {self.kind}; leave out one of them.")
-        values = {name: value for name, value in own.items() if name != "kind"}
-        return RectifiedFlow(**values) if self.kind == "flow" else NoiseSchedule(**values)
-
-    def own(self) -> dict[str, Any]:
-        """The entries of its kind."""
-        names = ("kind", "times") if self.kind == "flow" else [name for name in vars(self) if name != "times"]
-        return {name: getattr(self, name) for name in names}
+        return RectifiedFlow(**self.own) if self.kind == "flow" else NoiseSchedule(**self.own)
 
 
 @dataclass(frozen=True)
@@ -199,7 +194,7 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as in the YAML file."""
-        tree = dataclasses.asdict(self) | {"process": self.process.own()}
+        tree = dataclasses.asdict(self) | {"process": {"kind": self.process.kind} | self.process.own}
         return json.loads(json.dumps(tree, default=str))
 
     def to_yaml(self) -> str:
@@ -208,30 +203,11 @@ class TrainConfig:
 
     @classmethod
     def from_yaml(cls, text: str) -> TrainConfig:
-        """The configuration of a YAML text.
-
-        Raises:
-            UserError: where the text is not such a configuration.
-        """
+        """The configuration of a YAML text; a `UserError` where it is none."""
         try:
             return _typed(cls, _moved(yaml.safe_load(text)))
         except (yaml.YAMLError, TypeError, AttributeError) as error:
             raise UserError(f"this is not the configuration of a training run: {str(error).splitlines()[0]}") from error
-
-
-def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """What differs between two configurations in what is learned, as lines "learning.lr: 0.0002 -> 0.0001"."""
-
-    def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        leaves: dict[str, Any] = {}
-        for key, value in tree.items():
-            leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        return leaves
-
-    a, b = flat(old.to_dict()), flat(new.to_dict())
-    may = ("machine.", "sampling.", "data.root", "data.download")
-    keys = [key for key in a | b if not key.startswith(may) and a.get(key) != b.get(key)]
-    return [f"{key}: {a.get(key)} -> {b.get(key)}" for key in keys]
 
 
 def _moved(tree: Any) -> Any:
@@ -242,8 +218,7 @@ def _moved(tree: Any) -> Any:
     machine = dict(tree.get("machine") or {})
     for old, part, new in (("mixed_precision", "learning", "mixed_precision"), ("grid_w", "sampling", "w")):
         if old in machine:
-            value = machine.pop(old)
-            tree |= {"machine": machine, part: {new: value, **(tree.get(part) or {})}}
+            tree |= {"machine": machine, part: {new: machine.pop(old), **(tree.get(part) or {})}}
     return tree
 
 

@@ -19,7 +19,7 @@ from t2h.data.table import ImageTable
 from t2h.errors import UserError
 from t2h.files import json_lines, last_value, recover, replaced
 from t2h.pipeline import T2HPipeline
-from t2h.training.config import TrainConfig, differences
+from t2h.training.config import TrainConfig
 
 
 class RunFolder:
@@ -206,6 +206,21 @@ class RunFolder:
         lines = [json.dumps(line) for line in self.metrics() if line["step"] <= step]
         with replaced(self.metrics_file) as file:
             file.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """What differs between two configurations in what is learned, as lines "learning.lr: 0.0002 -> 0.0001"."""
+
+    def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        leaves: dict[str, Any] = {}
+        for key, value in tree.items():
+            leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        return leaves
+
+    a, b = flat(old.to_dict()), flat(new.to_dict())
+    may = ("machine.", "sampling.", "data.root", "data.download")
+    keys = [key for key in a | b if not key.startswith(may) and a.get(key) != b.get(key)]
+    return [f"{key}: {a.get(key)} -> {b.get(key)}" for key in keys]
 
 
 def _classes(table: ImageTable) -> dict[str, list[Any]]:
