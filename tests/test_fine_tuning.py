@@ -70,7 +70,7 @@ def test_every_weight_is_taken_over_and_classes_by_their_names(tmp_path: Path):
     given = config(images(tmp_path / "images", ("four", "three", "one", "zero")), init)
     table = load(given.data)
     assert table.class_names == ("four", "one", "three", "zero")
-    unet = initial_network(given, table).unet
+    unet = initial_network(given, table)[0]
     theirs, mine = source.state_dict(), unet.state_dict()
     for name, weight in theirs.items():
         if name != "class_embedding.weight":
@@ -91,11 +91,11 @@ def test_every_weight_is_taken_over_and_classes_by_their_names(tmp_path: Path):
 def test_an_unconditional_network_may_learn_classes_and_the_other_way_round(tmp_path: Path):
     data = images(tmp_path / "images", NAMES)
     plain = save(tmp_path / "plain", random_unet(None), None)
-    unet = initial_network(config(data, plain), load(data)).unet
+    unet = initial_network(config(data, plain), load(data))[0]
     assert unet.class_embedding.num_embeddings == 4
     assert torch.equal(unet.conv_in.weight, random_unet(None).conv_in.weight)
     labelled = save(tmp_path / "labelled", random_unet(3), NAMES)
-    unet = initial_network(config(data, labelled, conditional=False), load(data)).unet
+    unet = initial_network(config(data, labelled, conditional=False), load(data))[0]
     assert unet.class_embedding is None
     assert torch.equal(unet.conv_out.weight, random_unet(3).conv_out.weight)
 
@@ -108,7 +108,7 @@ def test_an_official_checkpoint_has_numbers_for_names(golden_full: Path, tmp_pat
         Image.new("RGB", (16, 16), color=k).save(folder / f"c{k}" / "0.png")
     given = config(DataConfig(data=str(folder), image_size=16), path, dropout=0.3)
     process = ProcessConfig(num_timesteps=from_official(path).scheduler.config["num_train_timesteps"])
-    unet = initial_network(dataclasses.replace(given, process=process), load(given.data)).unet
+    unet = initial_network(dataclasses.replace(given, process=process), load(given.data))[0]
     for name, weight in from_official(path).unet.state_dict().items():
         assert torch.equal(unet.state_dict()[name], weight), name
     assert unet.config["dropout"] == 0.3

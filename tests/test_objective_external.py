@@ -102,10 +102,7 @@ def test_mistakes_get_one_line(name, options, says):
     assert "\n" not in str(error.value)
 
 
-def test_descriptions():
-    described = describe("t2h+cm+reweighting")
-    assert described.passes == 2
-    assert len(described.summaries) == 3
-    assert described.summaries[1].startswith("Capacity manipulation")
+def test_what_an_objective_costs_is_known_before_data_are_read():
+    assert describe("t2h+cm+reweighting").passes == 2
     with pytest.raises(UserError, match="do not combine"):
         describe("t2h+stf")

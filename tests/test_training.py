@@ -30,11 +30,10 @@ from t2h.network import build_network, network_config
 from t2h.process import NoiseSchedule
 from t2h.sampling import SamplingFlags
 from t2h.training import LearningConfig, MachineConfig, NetworkConfig, ProcessConfig, TrainConfig, loop, train
-from t2h.training.config import differences
 from t2h.training.loop import draw_batch, take_step
 from t2h.training.plan import plan
 from t2h.training.presets import PRESETS, preset
-from t2h.training.run import RunFolder
+from t2h.training.run import RunFolder, differences
 from t2h.training.setup import MovingAverage, Training
 
 COUNTED = "aim.counter.counted"
@@ -409,6 +408,7 @@ def test_the_laptop_preset_takes_any_images_and_method(tmp_path, objective):
         ({"batch_size": 7, "accumulate": 2}, "--batch-size that 2 divides"),
         ({"steps": 0}, "steps is 0; it must be at least 1"),
         ({"ema_decay": 1.0}, r"ema_decay is 1\.0"),
+        ({"grid_every": -1}, "grid_every is -1; it must be at least 0"),
         ({"network": "cifarr"}, "did you mean 'cifar'"),
         ({"network": "cifar", "image_size": 12}, "--image-size 16"),
         ({"objective": "t2hh"}, "did you mean 't2h'"),

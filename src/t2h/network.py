@@ -40,12 +40,7 @@ def unet_architecture(
 ) -> dict[str, Any]:
     """The architecture of pytorch-ddpm as a `UNet2DModel` configuration, without what the images decide.
 
-    Args:
-        channels: of each level, from the finest.
-        attention: the levels with attention.
-        blocks: residual blocks per level.
-        groups: of every GroupNorm.
-        dropout: in [0, 1).
+    ``channels`` are those of each level, from the finest; ``attention`` has the numbers of the levels with attention.
     """
     down = tuple("AttnDownBlock2D" if level in attention else "DownBlock2D" for level in range(len(channels)))
     return {
@@ -63,16 +58,17 @@ def unet_architecture(
     }
 
 
+# The papers' network (Ho et al. 2020; CBDM, T2H, CORAL, CM). At 64 px the official scripts change --img_size alone.
+_PAPERS = unet_architecture((128, 256, 256, 256), attention=(1,), blocks=2, groups=32, dropout=0.1)
+
 PRESETS: dict[str, dict[str, Any]] = {
-    # The papers' network (Ho et al. 2020; CBDM, T2H, CORAL, CM), for 32 px.
-    "cifar": unet_architecture((128, 256, 256, 256), attention=(1,), blocks=2, groups=32, dropout=0.1),
-    # The same network at 64 px: the official scripts change --img_size alone.
-    "tiny-imagenet": unet_architecture((128, 256, 256, 256), attention=(1,), blocks=2, groups=32, dropout=0.1),
-    # 28 and 32 px on a CPU.
+    "cifar": _PAPERS,
+    "tiny-imagenet": _PAPERS,
+    # 28 and 32 px on a CPU
     "small": unet_architecture((32, 64, 128), attention=(2,), blocks=1, groups=8, dropout=0.1),
-    # 16 px on a CPU.
+    # 16 px on a CPU
     "mini": unet_architecture((32, 64, 64), attention=(2,), blocks=1, groups=8, dropout=0.0),
-    # 8 px, the embedded digits.
+    # 8 px, the embedded digits
     "digits": unet_architecture((32, 64), attention=(1,), blocks=1, groups=8, dropout=0.0),
     # DiT-S/2 of the paper (Peebles and Xie 2023), for 32 px and latents.
     "dit-s/2": dit_architecture(depth=12, width=384, heads=6),
@@ -162,9 +158,8 @@ class UNetDenoiser(nn.Module):
 
     def __init__(self, unet: ModelMixin, augmentation: nn.Linear | None = None) -> None:
         super().__init__()
-        self.unet = unet
-        self.augmentation = augmentation
-        self._parameters_of_augmentation: Tensor | None = None
+        self.unet, self.augmentation = unet, augmentation
+        self._augmented_by: Tensor | None = None
         self._keeps_bottleneck = False
         self._bottleneck: Tensor | None = None
         # Hooks are registered once: a compiled network does not see hooks that come and go.
@@ -181,17 +176,17 @@ class UNetDenoiser(nn.Module):
             self._bottleneck = output if output.ndim == 4 else output.transpose(1, 2).unsqueeze(-1)
 
     def _after_time_embedding(self, _module: nn.Module, _inputs: tuple[Tensor, ...], embedding: Tensor) -> Tensor:
-        parameters = self._parameters_of_augmentation
+        parameters = self._augmented_by
         return embedding if parameters is None else embedding + self.augmentation(parameters)  # type: ignore[misc]
 
     @contextmanager
     def conditioned_on(self, augmentation: Float[Tensor, "b p"] | None) -> Iterator[None]:
         """Inside, every pass sees these parameters of its images' augmentation, row by row; None adds nothing."""
-        self._parameters_of_augmentation = augmentation
+        self._augmented_by = augmentation
         try:
             yield
         finally:
-            self._parameters_of_augmentation = None
+            self._augmented_by = None
 
     def forward(self, xt: Images, t: Times, class_labels: Int[Tensor, " b"] | None) -> Images:
         """What the network predicts at (x_t, t, y); label K means "no label", and None an unconditional network."""

@@ -69,14 +69,13 @@ def main(argv: list[str]) -> int:
     name = data.resolve().name if data.exists() else data.name
     out = args.out or Path("runs") / re.sub(r"[^\w.+-]+", "-", f"{name}-{config.objective}")
     result = train(config, out, extend=args.extend)
-    status = 128 + (result.signal or 2) if result.status == "interrupted" else 0
     if not result.main_process:
-        return status
+        return result.exit_status
     if result.status == "interrupted":
         print(
             f"Saved at step {result.step:,} ({result.images_seen:,} images seen). The same command goes on from there."
         )
-        return status
+        return result.exit_status
     if result.status == "already finished":
         print(
             f"{out} is finished: {result.step:,} steps, {result.images_seen:,} images seen. "

@@ -1,37 +1,118 @@
 """Official checkpoints <-> pipeline folders.
 
 The official T2H and CBDM trainers save `ckpt_N.pt`: `net_model`, `ema_model`, `sched`, `optim`, `step`, `fixed_x_T`.
-Their U-Net is diffusers' `UNet2DModel` under other names, so the weights are renamed, not approximated:
-
-* The official time table interleaves sin and cos, diffusers' has all sines first: the columns of the first time
-  layer are permuted.
-* "No label" adds nothing there: the class embedding gets one more row, zero.
-* Attention's 1×1 convolutions become linear layers.
-* The augmentation embedding has no bias, and its parameters are zero when sampling: leaving it out is exact. Whoever
-  wants to go on with it finds it in `augmented_unet`.
+Their U-Net is diffusers' `UNet2DModel` under other names (`t2h.convert.unet`): the weights are renamed, not
+approximated. The augmentation embedding has no bias, and its parameters are zero when sampling: leaving it out is
+exact. `augmented_unet` keeps it.
 """
 
 from __future__ import annotations
 
+import lzma
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from diffusers import UNet2DModel
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from t2h.backbones import freeze_null_label
-from t2h.convert.checkpoint import OfficialCheckpoint, read_official, write_official
-from t2h.convert.unet import Architecture, from_diffusers, to_diffusers
+from t2h.convert.unet import GROUPS, TIME_TABLE, Weights, from_diffusers, infer_config, to_diffusers
 from t2h.errors import UserError
 from t2h.files import recover, replaced
-from t2h.network import UNetDenoiser
+from t2h.network import UNetDenoiser, unet_architecture
 from t2h.pipeline import T2HPipeline
 from t2h.process import NoiseSchedule, Process
 
 __all__ = ["augmented_unet", "from_official", "read_official", "save_pipeline", "to_official"]
+
+XZ = b"\xfd7zXZ\x00"
+
+
+@dataclass(frozen=True)
+class OfficialCheckpoint:
+    """An official checkpoint: all it holds, and one of its networks.
+
+    Attributes:
+        weights: the network's, under their official names.
+        config: of the `UNet2DModel` that they are, without the size of the images.
+        augmentation: weight of the augmentation embedding.
+        content: the whole file.
+    """
+
+    weights: Weights
+    config: dict[str, Any]
+    augmentation: Float[Tensor, "embedding parameters"] | None
+    content: Mapping[str, Any]
+
+    @property
+    def step(self) -> int | None:
+        """The training step after which it was saved."""
+        step = self.content.get("step")
+        return step if isinstance(step, int) else None
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width, from `fixed_x_T`."""
+        noise = self.content.get("fixed_x_T")
+        return (noise.shape[2], noise.shape[3]) if isinstance(noise, Tensor) and noise.ndim == 4 else None
+
+    def unet(self, image_size: int | None = None) -> UNet2DModel:
+        """The network in diffusers' form; for images of another size if one is given."""
+        height, width = (image_size, image_size) if image_size else self.image_size or (32, 32)
+        with torch.device("meta"):
+            unet = UNet2DModel(sample_size=height if height == width else (height, width), **self.config)
+        unet.load_state_dict(to_diffusers(self.weights, self.config), assign=True)
+        freeze_null_label(unet)
+        return unet.eval()
+
+
+def read_official(path: str | os.PathLike[str], network: str = "ema_model") -> OfficialCheckpoint:
+    """Read an official checkpoint without running code in it; of its two networks the EMA, or "net_model".
+
+    Raises:
+        UserError: if the file is no such checkpoint.
+    """
+    content = _load(Path(path))
+    given = content.get(network) if isinstance(content, Mapping) else None
+    if not isinstance(given, Mapping) or not all(isinstance(weight, Tensor) for weight in given.values()):
+        found = ", ".join(map(str, list(content)[:4])) if isinstance(content, Mapping) else type(content).__name__
+        raise UserError(
+            f"{path} is no official checkpoint: it holds {found or 'nothing'}, but net_model, ema_model, step and "
+            "fixed_x_T are needed. Give a ckpt_N.pt that the official T2H or CBDM code saved."
+        )
+    weights = {str(key).removeprefix("module."): weight for key, weight in given.items()}  # DataParallel's prefix
+    augmentation = weights.pop("augm_embedding.weight", None)
+    try:
+        return OfficialCheckpoint(weights, infer_config(weights), augmentation, content)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; give a ckpt_N.pt that the official code saved.")
+    try:
+        with path.open("rb") as file:
+            compressed = file.read(len(XZ)) == XZ
+            file.seek(0)
+            stream = BytesIO(lzma.decompress(file.read())) if compressed else file
+            return torch.load(stream, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
+    except UnpicklingError as error:
+        code = re.search(r"(?:GLOBAL|global) `?([\w.]+)", str(error))
+        what = f"it holds {code[1]}, which is code and was not run" if code else "it is not written by torch.save"
+        raise UserError(f"{path} is no checkpoint: {what}. Give a ckpt_N.pt that the official code saved.") from error
+    except Exception as error:  # a damaged file makes torch.load raise almost anything
+        raise UserError(f"{path} cannot be read: it is damaged, cut short, or no checkpoint at all.") from error
 
 
 def from_official(
@@ -65,8 +146,8 @@ def from_official(
     if checkpoint.step is not None:
         training["Training steps"] = checkpoint.step
     return T2HPipeline(
-        _unet_of(checkpoint, image_size),
-        NoiseSchedule(checkpoint.architecture.num_timesteps).ddim_scheduler(),
+        checkpoint.unet(image_size),
+        NoiseSchedule(len(checkpoint.weights[TIME_TABLE])).ddim_scheduler(),
         class_names=class_names,
         method=method,
         w=w,
@@ -89,30 +170,22 @@ def to_official(pipeline: T2HPipeline, path: str | os.PathLike[str], step: int =
         )
     if not isinstance(pipeline.unet, UNet2DModel):
         raise UserError(f"the official code has U-Nets alone; this network is a {type(pipeline.unet).__name__}.")
+    if not isinstance(pipeline.unet, UNet2DModel):
+        raise UserError(f"the official code has a U-Net, which a {type(pipeline.unet).__name__} cannot become.")
     config = dict(pipeline.unet.config)
-    down = config["down_block_types"]
-    architecture = Architecture(
-        channels=tuple(config["block_out_channels"]),
-        attention=tuple(level for level, name in enumerate(down) if name.startswith("Attn")),
-        blocks=config["layers_per_block"],
-        num_classes=pipeline.num_classes,
-        num_timesteps=pipeline.scheduler.config["num_train_timesteps"],
-    )
-    for key, official in architecture.config(config["sample_size"]).items():
+    attention = [level for level, name in enumerate(config["down_block_types"]) if name.startswith("Attn")]
+    channels, blocks = tuple(config["block_out_channels"]), config["layers_per_block"]
+    same = unet_architecture(channels, tuple(attention), blocks, GROUPS, config["dropout"])
+    for key, official in (same | {"in_channels": 3, "out_channels": 3}).items():
         given = tuple(config[key]) if isinstance(official, tuple) else config[key]
-        if key != "dropout" and given != official:
+        if given != official:
             raise UserError(f"the official U-Net cannot be this network: its {key} is {official}, not {given}.")
-    write_official(from_diffusers(pipeline.unet.state_dict(), architecture), path, step, pipeline.image_shape)
-
-
-def _unet_of(checkpoint: OfficialCheckpoint, image_size: int | None = None) -> UNet2DModel:
-    height, width = (image_size, image_size) if image_size else checkpoint.image_size or (32, 32)
-    size = height if height == width else (height, width)
-    with torch.device("meta"):
-        unet = UNet2DModel(**checkpoint.architecture.config(size))
-    unet.load_state_dict(to_diffusers(checkpoint.weights, checkpoint.architecture), assign=True)
-    freeze_null_label(unet)
-    return unet.eval()
+    num_timesteps = pipeline.scheduler.config["num_train_timesteps"]
+    weights = from_diffusers(pipeline.unet.state_dict(), config, num_timesteps)
+    noise = torch.randn((64, *pipeline.image_shape), generator=torch.Generator().manual_seed(0))
+    content = {"net_model": weights, "ema_model": weights, "sched": {}, "optim": {}, "step": step, "fixed_x_T": noise}
+    with replaced(Path(path)) as temporary:
+        torch.save(content, temporary)
 
 
 def augmented_unet(path: str | os.PathLike[str]) -> UNetDenoiser:
@@ -127,16 +200,11 @@ def augmented_unet(path: str | os.PathLike[str]) -> UNetDenoiser:
     size, parameters = checkpoint.augmentation.shape
     embedding = nn.Linear(parameters, size, bias=False)
     embedding.load_state_dict({"weight": checkpoint.augmentation.float()})
-    return UNetDenoiser(_unet_of(checkpoint), embedding).eval()
+    return UNetDenoiser(checkpoint.unet(), embedding).eval()
 
 
 def save_pipeline(pipeline: T2HPipeline, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Write the pipeline folder, whole or not at all.
-
-    Args:
-        pipeline: what to write.
-        folder: where to; made if missing.
-        overwrite: replace the pipeline folder that is there.
+    """Write the pipeline folder, whole or not at all; ``overwrite`` replaces one that is there.
 
     Raises:
         UserError: if there is something else, or a pipeline and ``overwrite`` is False.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, field, fields
 
 import torch
@@ -23,7 +22,7 @@ from t2h.methods.stf import STF
 from t2h.methods.t2h import T2H
 from t2h.process import NoiseSchedule, Process
 
-__all__ = ["METHODS", "Description", "MethodOptions", "build_objective", "describe"]
+__all__ = ["METHODS", "MethodOptions", "build_objective", "describe"]
 
 
 @dataclass(frozen=True)
@@ -81,23 +80,8 @@ def build_objective(
     return objective
 
 
-@dataclass(frozen=True)
-class Description:
-    """What an objective is, for plans and tables.
-
-    Attributes:
-        name: as it was given.
-        summaries: one line for each method.
-        passes: passes through the network a training step; sampling costs the same for every method.
-    """
-
-    name: str
-    summaries: tuple[str, ...]
-    passes: int
-
-
-def describe(name: str, options: MethodOptions | None = None, process: Process | None = None) -> Description:
-    """Describe the objective of this name, for a conditional network; also a check that its methods combine.
+def describe(name: str, options: MethodOptions | None = None, process: Process | None = None) -> Objective:
+    """The objective of this name for a nominal training: what it costs, before data are read, and whether it combines.
 
     Args:
         name: as of `build_objective`.
@@ -107,11 +91,8 @@ def describe(name: str, options: MethodOptions | None = None, process: Process |
     Raises:
         UserError: as `build_objective`.
     """
-    options = options or MethodOptions()
     nominal = Context(torch.tensor([2, 1]), process or NoiseSchedule(), null_label=2)
-    objective = build_objective(name, options, nominal)
-    summaries = [(inspect.getdoc(method) or n).splitlines()[0] for n, method in _methods(name, options).items()]
-    return Description(name, tuple(summaries), objective.passes)
+    return build_objective(name, options or MethodOptions(), nominal)
 
 
 def _methods(name: str, options: MethodOptions) -> dict[str, Method]:
@@ -119,9 +100,8 @@ def _methods(name: str, options: MethodOptions) -> dict[str, Method]:
     names = [part.strip() for part in name.split("+")]
     if len(set(names)) < len(names):
         raise UserError(f"objective {name!r} names a method twice; name each once.")
-    outside = [n for n in names if n not in METHODS]
-    for n in outside:
-        if ":" not in n:
+    for n in names:
+        if n not in METHODS and ":" not in n:
             raise unknown_name("objective", n, (*METHODS, "module:Class", "file.py:Class"))
-    external = make_methods(outside, options.method_option)
-    return {n: external[n] if n in external else getattr(options, n) for n in names}
+    outside = make_methods([n for n in names if n not in METHODS], options.method_option)
+    return {n: outside[n] if n in outside else getattr(options, n) for n in names}

@@ -12,14 +12,15 @@ import importlib.util
 import sys
 import types
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from t2h.errors import UserError, unknown_name
 from t2h.methods.base import Method
 
 
-def load_method(name: str) -> type:
+def load_method(name: str) -> type[Any]:
     """The class of a method, by `module:Class` or `path/to/file.py:Class`.
 
     Raises:
@@ -52,54 +53,43 @@ def _file(path: Path) -> types.ModuleType:
 
 
 def make_methods(names: Sequence[str], options: Sequence[str]) -> dict[str, Method]:
-    """The methods of these names with their options, each given to every method that has it.
-
-    Args:
-        names: as `load_method` reads them.
-        options: texts "name=value".
+    """The methods of these names, with options "name=value", each given to every method that has it.
 
     Raises:
         UserError: for an option that no method has, or that cannot be read.
     """
     classes = {name: load_method(name) for name in names}
-    given = dict(_pair(option) for option in options)
-    allowed = [field.name for c in classes.values() for field in dataclasses.fields(c)]
-    for key in given:
-        if not classes:
+    allowed = [field.name for found in classes.values() for field in dataclasses.fields(found)]
+    given = {}
+    for option in options:
+        key, equals, text = (part.strip() for part in option.partition("="))
+        if not equals:
+            raise UserError(f"--method-option {option!r} has no value; write name=value.")
+        if not names:
             raise UserError(f"--method-option {key}=... is for methods from outside; the objective names none.")
         if key not in allowed:
             raise unknown_name("--method-option", key, allowed)
-    methods = {}
-    for name, cls in classes.items():
-        hints = get_type_hints(cls)
-        own = {f.name: _value(hints[f.name], given[f.name], f.name) for f in dataclasses.fields(cls) if f.name in given}
-        methods[name] = cls(**own)
-    return methods
-
-
-def _pair(option: str) -> tuple[str, str]:
-    key, equals, value = option.partition("=")
-    if not equals:
-        raise UserError(f"--method-option {option!r} has no value; write name=value.")
-    return key.strip(), value.strip()
+        given[key] = text
+    return {
+        name: found(**{key: _value(hints[key], text, key) for key, text in given.items() if key in hints})
+        for name, found in classes.items()
+        for hints in [get_type_hints(found)]
+    }
 
 
 def _value(hint: Any, text: str, key: str) -> Any:
     """A text as a value of the hinted type."""
     kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    for kind in kinds:
-        if kind is type(None) and text.lower() == "none":
-            return None
-        if kind is bool and text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        if get_origin(kind) is Literal and text in map(str, get_args(kind)):
-            return next(choice for choice in get_args(kind) if str(choice) == text)
-        if kind in (int, float, str):
-            try:
+    words: dict[str, Any] = {str(choice): choice for kind in kinds for choice in get_args(kind)}  # of a Literal
+    if type(None) in kinds:
+        words |= {"none": None, "None": None}
+    if bool in kinds:
+        words |= {"true": True, "True": True, "false": False, "False": False}
+    if text in words:
+        return words[text]
+    for kind in (int, float, str):
+        if kind in kinds:
+            with suppress(ValueError):
                 return kind(text)
-            except ValueError:
-                continue
-    words = [" or ".join(map(str, get_args(kind))) or getattr(kind, "__name__", str(kind)) for kind in kinds]
-    raise UserError(
-        f"--method-option {key}={text}: the value must be {' or '.join(words).replace('NoneType', 'none')}."
-    )
+    allowed = [" or ".join(map(str, get_args(kind))) or kind.__name__.replace("NoneType", "none") for kind in kinds]
+    raise UserError(f"--method-option {key}={text}: the value must be {' or '.join(allowed)}.")

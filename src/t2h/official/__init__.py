@@ -7,7 +7,6 @@ from the official behaviour, these restore it; docs/differences.md says what the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from t2h.errors import UserError, exit_status
 from t2h.official.flags import Flag, Flags, help_text, notices, parse_flags
@@ -23,14 +22,13 @@ def main_py(argv: Sequence[str]) -> int:
 
 def ddpm_gen_py(argv: Sequence[str]) -> int:
     """`python ddpm_gen.py --eval ...`; returns the exit status."""
-    return _run(
-        "ddpm_gen.py", "Draw images from a checkpoint and judge them: the official flags.", DDPM_GEN, argv, _gen
-    )
+    about = "Draw images from a checkpoint and judge them: the official flags."
+    return _run("ddpm_gen.py", about, DDPM_GEN, argv, _gen)
 
 
-def _run(script: str, what: str, table: tuple[Flag, ...], argv: Sequence[str], call: Callable[[Flags], int]) -> int:
+def _run(script: str, about: str, table: tuple[Flag, ...], argv: Sequence[str], call: Callable[[Flags], int]) -> int:
     if {"-h", "--help", "-help", "--helpfull", "--helpshort", "-?"} & set(argv):
-        print(help_text(script, what, table))
+        print(help_text(script, about, table))
         return 0
 
     def parsed() -> int:
@@ -45,45 +43,16 @@ def _run(script: str, what: str, table: tuple[Flag, ...], argv: Sequence[str], c
 def _main(flags: Flags) -> int:
     if not flags["train"] and not flags["eval"]:
         print("Add --train and/or --eval to say what to do; --help lists all flags.")
-        return 0
     if flags["train"]:
-        status = _train(flags)
-        if status:
+        from t2h.official.train import run_training
+
+        if status := run_training(flags):
             return status
     if flags["eval"]:
-        from t2h.official.sample import main_drawing
+        from t2h.official.sample import evaluate_main
 
-        statistics = Path(flags["fid_cache"])
-        if "fid_cache" not in flags.given and "cifar100" in flags["data_type"]:
-            statistics = statistics.with_name("cifar100.train.npz")
-        _judge(flags, main_drawing(flags), statistics, None)
+        evaluate_main(flags)
     return 0
-
-
-def _train(flags: Flags) -> int:
-    from t2h.official.resume import begin_from
-    from t2h.official.train import train_config, train_notices, transfer_table
-    from t2h.training import train
-    from t2h.training.run import RunFolder
-
-    for line in train_notices(flags):
-        print(f"notice: {line}")
-    config, run = train_config(flags), RunFolder(Path(flags["logdir"]))
-    if flags["resume"]:
-        begin_from(Path(flags["resume_ckpt"]), flags["ckpt_step"], config, run)
-    elif run.config() is None and list(run.path.glob("ckpt*.pt")):
-        raise UserError(
-            f"{run.path} holds checkpoints of the official code. To go on from one: --resume --resume_ckpt {run.path} "
-            "--ckpt_step N; to begin anew choose another --logdir."
-        )
-    result = train(config, run.path)
-    status = 128 + (result.signal or 2) if result.status == "interrupted" else 0
-    if not result.main_process:
-        return status
-    print(f"{result.status}: {result.step:,} steps, {result.images_seen:,} images seen  {run.path}")
-    if flags["count_transfer"]:
-        print(transfer_table(run.transfer()) or "No transfers were counted: this is not T2H (--transfer_x0).")
-    return status
 
 
 def _gen(flags: Flags) -> int:
@@ -92,20 +61,7 @@ def _gen(flags: Flags) -> int:
     if not flags["eval"]:
         print("Add --eval to draw images; --help lists all flags.")
         return 0
-    from t2h.official.sample import gen_drawing
+    from t2h.official.sample import evaluate_gen
 
-    inception = Path(flags["inception"]) if flags["inception"] else None
-    _judge(flags, gen_drawing(flags), Path(flags["fid_cache"]), inception)
+    evaluate_gen(flags)
     return 0
-
-
-def _judge(flags: Flags, drawing: object, statistics: Path, inception: Path | None) -> None:
-    from t2h.official.evaluate import judge, report
-    from t2h.official.sample import Drawing, draw_images
-
-    assert isinstance(drawing, Drawing)
-    samples = draw_images(drawing, only_there=flags.values.get("sampled", False))
-    figures = judge(samples, statistics, inception, str(drawing.pipeline.device))
-    if figures is not None:
-        notes = {"step": flags["ckpt_step"], "w": drawing.sampling.w, "sampler": drawing.sampling.scheduler}
-        report(figures, samples.images.shape[0], notes, drawing.images.with_suffix(".jsonl"))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from t2h.errors import UserError
 
-Kind = Literal["bool", "integer", "float", "string", "integers"]
 DEAD = "no effect, neither there nor here"
 
 
@@ -18,16 +17,14 @@ class Flag:
 
     Attributes:
         name: without dashes.
-        kind: of its value.
-        default: as in the official script.
+        default: as in the official script; its type is the flag's.
         here: what it does here, in a few words; `DEAD` for what never had an effect.
         choices: the allowed values, for an enumeration.
         note: what is said when it is given, where it does not do here what it did there.
     """
 
     name: str
-    kind: Kind
-    default: Any
+    default: bool | int | float | str | list[int]
     here: str
     choices: tuple[str, ...] = ()
     note: str | None = None
@@ -39,7 +36,7 @@ class Flags:
 
     values: dict[str, Any]
     given: frozenset[str]
-    surplus: tuple[str, ...] = ()
+    surplus: tuple[str, ...]
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -49,7 +46,7 @@ class Flags:
         return self.values[name] if name in self.given else None
 
 
-def parse_flags(argv: Sequence[str], table: Iterable[Flag]) -> Flags:
+def parse_flags(argv: Sequence[str], table: Sequence[Flag]) -> Flags:
     """Read a command line with absl, which knows flags of its own as well: it writes them into every flag file.
 
     Raises:
@@ -62,19 +59,18 @@ def parse_flags(argv: Sequence[str], table: Iterable[Flag]) -> Flags:
     app.define_help_flags()
     values = flags.FlagValues()
     values.append_flag_values(flags.FLAGS)
-    define: dict[str, Callable[..., Any]] = {
-        "bool": flags.DEFINE_bool,
-        "integer": flags.DEFINE_integer,
-        "integers": flags.DEFINE_multi_integer,
-        "float": flags.DEFINE_float,
-        "string": flags.DEFINE_string,
+    define: dict[type, Callable[..., Any]] = {
+        bool: flags.DEFINE_bool,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+        list: flags.DEFINE_multi_integer,
     }
-    table = tuple(table)
     for flag in table:
         if flag.choices:
-            flags.DEFINE_enum(flag.name, flag.default, flag.choices, flag.here, flag_values=values)
+            flags.DEFINE_enum(flag.name, str(flag.default), flag.choices, flag.here, flag_values=values)
         else:
-            define[flag.kind](flag.name, flag.default, flag.here, flag_values=values)
+            define[type(flag.default)](flag.name, flag.default, flag.here, flag_values=values)
     values.set_gnu_getopt()
     try:
         _, *surplus = values(["", *argv])
@@ -86,26 +82,16 @@ def parse_flags(argv: Sequence[str], table: Iterable[Flag]) -> Flags:
 
 def notices(flags: Flags, table: Iterable[Flag]) -> list[str]:
     """One line for all given flags that never had an effect, and one for each that does something else here."""
-    dead = [flag.name for flag in table if flag.name in flags.given and flag.here == DEAD]
-    lines = [f"without effect, in the official code as here: {', '.join(f'--{name}' for name in dead)}"] if dead else []
-    lines += [f"--{flag.name}: {flag.note}" for flag in table if flag.name in flags.given and flag.note]
-    if flags.surplus:
-        lines.append(f"ignored, as by absl: {' '.join(flags.surplus)}")
-    return lines
+    given = [flag for flag in table if flag.name in flags.given]
+    dead = [f"--{flag.name}" for flag in given if flag.here == DEAD]
+    lines = [f"without effect, in the official code as here: {', '.join(dead)}"] if dead else []
+    lines += [f"--{flag.name}: {flag.note}" for flag in given if flag.note]
+    return lines + ([f"ignored, as by absl: {' '.join(flags.surplus)}"] if flags.surplus else [])
 
 
-def help_text(script: str, what: str, table: Iterable[Flag]) -> str:
+def help_text(script: str, about: str, table: Iterable[Flag]) -> str:
     """What `--help` prints: every flag, its default, and what it does here."""
-    rows = [(f"--{flag.name}", str(flag.default), flag.here) for flag in table]
+    rows = [("flag", "default", "here"), *((f"--{flag.name}", str(flag.default), flag.here) for flag in table)]
     first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
     lines = "\n".join(f"  {name:<{first}}  {default:<{second}}  {here}" for name, default, here in rows)
-    return f"usage: python {script} [FLAGS]\n\n{what}\n\n  {'flag':<{first}}  {'default':<{second}}  here\n{lines}\n"
-
-
-def table_rows(table: Iterable[Flag]) -> list[str]:
-    """The rows of docs/from-oc-lt.md."""
-    return [
-        f"| `--{flag.name}` | `{flag.default if flag.default != '' else ' '}` | {flag.here}"
-        f"{f': {flag.note}' if flag.note else ''} |"
-        for flag in table
-    ]
+    return f"usage: python {script} [FLAGS]\n\n{about}\n\n{lines}\n"

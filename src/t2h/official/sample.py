@@ -1,17 +1,18 @@
-"""`ddpm_gen.py --eval` and `main.py --eval`: draw images with labels and keep them."""
+"""`ddpm_gen.py --eval` and `main.py --eval`: draw images with labels, keep them and judge them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image
 
 from t2h.convert import from_official
 from t2h.device import pick_device
 from t2h.errors import UserError
+from t2h.evaluation import Judge, evaluate_arrays, load_reference
+from t2h.features.inception import InceptionFeatures
 from t2h.files import replaced
 from t2h.official.flags import Flags
 from t2h.pipeline import T2HPipeline
@@ -22,151 +23,81 @@ from t2h.samples.store import write_samples
 from t2h.sampling import Sampling
 from t2h.training.run import RunFolder
 
-
-@dataclass(frozen=True)
-class Drawing:
-    """What one call of an official script draws, and where it leaves it."""
-
-    pipeline: T2HPipeline
-    wanted: Wanted
-    sampling: Sampling
-    images: Path
-    grid: Path
-    batch_size: int
+STATISTICS = (
+    "They are the mu and sigma of the balanced training set, in the `stats` folder of CBDM's repository "
+    "(https://github.com/qym7/CBDM-pytorch); put them there, or name them with "
+    "--fid_cache. `t2h reference` makes them from images."
+)
 
 
-def find_pipeline(logdir: Path, step: int, image_size: int | None = None) -> T2HPipeline:
-    """The network of a checkpoint: of one of our runs in ``logdir``, or of an official `ckpt_STEP.pt` there.
-
-    Args:
-        logdir: the folder.
-        step: of the checkpoint; -1 is the official `ckpt.pt`, or our last one.
-        image_size: replaces that of an official checkpoint.
-
-    Raises:
-        UserError: where there is none, with what there is.
-    """
-    name = "ckpt" if step < 0 else f"ckpt_{step}"
-    for file in (logdir / f"{name}.pt", logdir / f"{name}.pt.xz"):
-        if file.exists():
-            return from_official(file, image_size=image_size)
-    ours = RunFolder(logdir).checkpoints()
-    if step in ours or (step < 0 and ours):
-        return RunFolder(logdir).pipeline(None if step < 0 else step)
-    there = [str(number) for number in ours] + sorted(file.name for file in logdir.glob("ckpt*.pt*"))
-    raise UserError(
-        f"{logdir} has no checkpoint {f'of step {step}' if step >= 0 else 'ckpt.pt'}, ours or official; "
-        + (
-            f"there are: {', '.join(there)}."
-            if there
-            else "train first: python main.py --train ... --logdir " + str(logdir)
-        )
-    )
+def evaluate_main(flags: Flags) -> None:
+    """`main.py --eval`: ancestral sampling in all T steps."""
+    pipeline, method, omega = _pipeline(flags), flags["sample_method"], flags["omega"]
+    wanted = _wanted(flags, pipeline, method != "uncond")
+    w = omega if method == "cfg" and omega > 0 else 0.0
+    sampling = Sampling(w=w, scheduler=_scheduler(flags, "ddpm"), steps=flags["T"], seed=flags["seed"])
+    drawn = f"{method}_{omega:g}"
+    name = f"{flags['sample_name']}_N{len(wanted)}_STEP{flags['ckpt_step']}"
+    statistics = Path(flags["fid_cache"])
+    if "fid_cache" not in flags.given and "cifar100" in flags["data_type"]:
+        statistics = statistics.with_name("cifar100.train.npz")
+    images, grid = f"{drawn}_samples_ema_{name}.npz", f"visual_ema_{drawn}_{name}.png"
+    _draw_and_judge(flags, pipeline, wanted, sampling, images, grid, statistics)
 
 
-def gen_drawing(flags: Flags) -> Drawing:
-    """What `ddpm_gen.py --eval` draws."""
-    if flags["ddim_skip_step"] < 1:
-        raise UserError(f"--ddim_skip_step is {flags['ddim_skip_step']}; it must be at least 1.")
-    if flags["T"] % flags["ddim_skip_step"]:
-        print(
-            f"notice: --ddim_skip_step {flags['ddim_skip_step']} does not divide {flags['T']}; steps are spaced evenly"
-        )
-    logdir, step = Path(flags["logdir"]), flags["ckpt_step"]
-    pipeline = _pipeline(flags, logdir, step)
-    _check_classes(flags, pipeline)
-    steps = -(-flags["T"] // flags["ddim_skip_step"])
-    method = _scheduler(flags, flags["sample_method"])
-    only = flags["specific_class"]
-    wanted = _labels(pipeline, flags, flags["conditional"], only if only >= 0 else None)
+def evaluate_gen(flags: Flags) -> None:
+    """`ddpm_gen.py --eval`: DDIM, or another sampler, in T/ddim_skip_step steps."""
+    skip, only, step = flags["ddim_skip_step"], flags["specific_class"], flags["ckpt_step"]
+    if skip < 1:
+        raise UserError(f"--ddim_skip_step is {skip}; it must be at least 1.")
+    if flags["T"] % skip:
+        print(f"notice: --ddim_skip_step {skip} does not divide {flags['T']}; steps are spaced evenly")
+    pipeline, steps, method = _pipeline(flags), -(-flags["T"] // skip), _scheduler(flags, flags["sample_method"])
+    wanted = _wanted(flags, pipeline, flags["conditional"], only if only >= 0 else None)
     w = flags["w"] if flags["conditional"] else 0.0
     sampling = Sampling(w=w, scheduler=method, steps=steps, seed=flags["seed"])
-    name = f"samples_step{step}_{method}{steps}_w{flags['w']:g}_n{len(wanted)}"
-    return Drawing(
-        pipeline,
-        wanted,
-        sampling,
-        images=logdir / f"{name}{'' if only < 0 else f'_class{only}'}.npz",
-        grid=logdir / f"samples_ema_{only}.png",
-        batch_size=flags["batch_size"],
+    name = f"samples_step{step}_{method}{steps}_w{flags['w']:g}_n{len(wanted)}{'' if only < 0 else f'_class{only}'}"
+    grid = f"samples_ema_{only}.png"
+    _draw_and_judge(flags, pipeline, wanted, sampling, f"{name}.npz", grid, Path(flags["fid_cache"]))
+
+
+def no_checkpoint(folder: Path, step: int) -> UserError:
+    """Says which checkpoints ``folder`` has instead."""
+    there = [*map(str, RunFolder(folder).checkpoints()), *sorted(file.name for file in folder.glob("ckpt*.pt*"))]
+    return UserError(
+        f"{folder} has no checkpoint {f'of step {step}' if step >= 0 else 'ckpt.pt'}, ours or official; "
+        f"there are: {', '.join(there) or 'none (python main.py --train makes them)'}."
     )
 
 
-def main_drawing(flags: Flags) -> Drawing:
-    """What `main.py --eval` draws: ancestral sampling in all T steps."""
-    logdir, step, method = Path(flags["logdir"]), flags["ckpt_step"], flags["sample_method"]
-    pipeline = _pipeline(flags, logdir, step)
-    _check_classes(flags, pipeline)
-    wanted = _labels(pipeline, flags, method != "uncond", None)
-    w = flags["omega"] if method == "cfg" and flags["omega"] > 0 else 0.0
-    sampling = Sampling(w=w, scheduler=_scheduler(flags, "ddpm"), steps=flags["T"], seed=flags["seed"])
-    name = f"{flags['sample_name']}_N{len(wanted)}_STEP{step}"
-    return Drawing(
-        pipeline,
-        wanted,
-        sampling,
-        images=logdir / f"{method}_{flags['omega']:g}_samples_ema_{name}.npz",
-        grid=logdir / f"visual_ema_{method}_{flags['omega']:g}_{name}.png",
-        batch_size=flags["batch_size"],
-    )
-
-
-def draw_images(drawing: Drawing, only_there: bool = False) -> SampleSet:
-    """Draw what is missing, keep the images with their labels and a picture of the first 256, and return them.
-
-    Args:
-        drawing: what to draw.
-        only_there: draw nothing (`--sampled`).
-
-    Raises:
-        UserError: if images are there that were drawn otherwise, or ``only_there`` and there are none.
-    """
-    if only_there and not drawing.images.exists():
-        raise UserError(f"--sampled: there is no {drawing.images}; leave out --sampled to draw the images.")
-    write_samples(drawing.pipeline, drawing.wanted, drawing.sampling, drawing.images, drawing.batch_size)
-    samples = read_samples(drawing.images)
-    first = np.asarray(samples.images[np.arange(min(256, len(drawing.wanted)))])
-    with replaced(drawing.grid) as file:
-        tiled(first.transpose(0, 2, 3, 1), columns=16).save(file, format="PNG")
-    print(f"{len(drawing.wanted):,} images with labels  {drawing.images}\nthe first {len(first)}  {drawing.grid}")
-    return samples
-
-
-def tiled(images: UInt8[np.ndarray, "n h w c"], columns: int, gap: int = 2) -> Image.Image:
-    """The images in rows, in their order, with black lines between."""
-    n, height, width, channels = images.shape
-    columns = min(columns, n)
-    rows = -(-n // columns)
-    sheet = np.zeros((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), dtype=np.uint8)
-    for i, image in enumerate(images):
-        top, left = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
-        sheet[top : top + height, left : left + width] = image
-    return Image.fromarray(sheet.squeeze(-1) if channels == 1 else sheet)
-
-
-def _pipeline(flags: Flags, logdir: Path, step: int) -> T2HPipeline:
-    pipeline = find_pipeline(logdir, step, flags.get("img_size"))
-    if pipeline.scheduler.config["num_train_timesteps"] != flags["T"]:
-        raise UserError(
-            f"--T {flags['T']}: the checkpoint has {pipeline.scheduler.config['num_train_timesteps']} steps."
-        )
-    prediction = NoiseSchedule.of(pipeline.scheduler).prediction
-    pipeline.scheduler = NoiseSchedule(flags["T"], flags["beta_1"], flags["beta_T"], prediction).ddim_scheduler()
-    return pipeline.to(pick_device())
-
-
-def _check_classes(flags: Flags, pipeline: T2HPipeline) -> None:
-    given, has = flags.get("num_class"), pipeline.num_classes
-    if given and has is not None and given != has:
+def _pipeline(flags: Flags) -> T2HPipeline:
+    """The network of --ckpt_step, ours or official, in --logdir; -1 is the official `ckpt.pt`, or our last one."""
+    folder, step, given = Path(flags["logdir"]), flags["ckpt_step"], flags.get("num_class")
+    name, ours = "ckpt" if step < 0 else f"ckpt_{step}", RunFolder(folder)
+    official = [file for file in (folder / f"{name}.pt", folder / f"{name}.pt.xz") if file.exists()]
+    if official:
+        pipeline = from_official(official[0], image_size=flags.get("img_size"))
+    elif step in ours.checkpoints() or (step < 0 and ours.checkpoints()):
+        pipeline = ours.pipeline(None if step < 0 else step)
+    else:
+        raise no_checkpoint(folder, step)
+    process = NoiseSchedule.of(pipeline.scheduler)
+    if process.num_timesteps != flags["T"]:
+        raise UserError(f"--T {flags['T']}: the checkpoint has {process.num_timesteps} steps.")
+    if given and pipeline.num_classes not in (None, given):
+        has = pipeline.num_classes
         raise UserError(f"--num_class {given:g}: the checkpoint has {has} classes; give --num_class {has}.")
+    schedule = NoiseSchedule(flags["T"], flags["beta_1"], flags["beta_T"], process.prediction)
+    pipeline.scheduler = schedule.ddim_scheduler()
+    return pipeline.to(pick_device())
 
 
 def _scheduler(flags: Flags, method: str) -> str:
     return "ddpm-small" if method == "ddpm" and flags["var_type"] == "fixedsmall" else method
 
 
-def _labels(pipeline: T2HPipeline, flags: Flags, conditional: bool, only: int | None) -> Wanted:
-    """Labels drawn evenly over the classes, as in the official code; -1 where none is wanted."""
+def _wanted(flags: Flags, pipeline: T2HPipeline, conditional: bool, only: int | None = None) -> Wanted:
+    """Labels drawn evenly over the classes, as in the official code; none where the images are unconditional."""
     count, classes = flags["num_images"], pipeline.num_classes
     if count < 1:
         raise UserError(f"--num_images is {count}; it must be at least 1.")
@@ -179,3 +110,61 @@ def _labels(pipeline: T2HPipeline, flags: Flags, conditional: bool, only: int | 
     if only is not None:
         return Wanted.of_labels(np.asarray(pipeline.class_ids(only) * count, dtype=np.int64))
     return Wanted.of_labels(np.random.default_rng(flags["seed"]).integers(0, classes, count))
+
+
+def _draw_and_judge(
+    flags: Flags,
+    pipeline: T2HPipeline,
+    wanted: Wanted,
+    sampling: Sampling,
+    images: str,
+    grid: str,
+    statistics: Path,
+) -> None:
+    """Draw what is missing into --logdir, with a picture of the first 256 images, and judge them all."""
+    out, picture = Path(flags["logdir"]) / images, Path(flags["logdir"]) / grid
+    if flags.values.get("sampled") and not out.exists():
+        raise UserError(f"--sampled: there is no {out}; leave out --sampled to draw the images.")
+    write_samples(pipeline, wanted, sampling, out, flags["batch_size"])
+    samples = read_samples(out)
+    first = np.asarray(samples.images[np.arange(min(256, len(wanted)))])
+    with replaced(picture) as file:
+        _tiled(first).save(file, format="PNG")
+    print(f"{len(wanted):,} images with labels  {out}\nthe first {len(first)}  {picture}")
+    metrics = _judge(samples, statistics, flags.values.get("inception"), str(pipeline.device))
+    if metrics is None:
+        return
+    print(f"Model (EMA): {', '.join(f'{name} {value:.3f}' for name, value in metrics.items())}")
+    if len(wanted) < 50_000:
+        print(f"From {len(wanted):,} images instead of 50,000: not comparable with published figures.")
+    facts = {"images": len(wanted), "step": flags["ckpt_step"], "w": sampling.w, "sampler": sampling.scheduler}
+    log = out.with_suffix(".jsonl")
+    before = log.read_text("utf-8") if log.exists() else ""
+    with replaced(log) as file:
+        file.write_text(before + json.dumps(facts | metrics) + "\n", encoding="utf-8")
+    print(f"metrics  {log}")
+
+
+def _tiled(images: np.ndarray, columns: int = 16, gap: int = 2) -> Image.Image:
+    """Images (N, C, H, W) in rows, in their order, with black lines around each."""
+    columns = min(columns, len(images))
+    tiles = np.pad(images, ((0, -len(images) % columns), (0, 0), (gap, 0), (gap, 0)))
+    count, channels, height, width = tiles.shape
+    rows = tiles.reshape(count // columns, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
+    sheet = np.pad(rows.reshape(-1, columns * width, channels), ((0, gap), (0, gap), (0, 0)))
+    return Image.fromarray(sheet.squeeze(-1) if channels == 1 else sheet)
+
+
+def _judge(samples: SampleSet, statistics: Path, inception: str | None, device: str) -> dict[str, float] | None:
+    """The metrics against reference statistics, or None after a message on what is missing and how to get it."""
+    if not statistics.is_file():
+        print(f"Not judged: there are no reference statistics {statistics}. {STATISTICS}")
+        return None
+    try:
+        extractor = InceptionFeatures(Path(inception) if inception else None, device)
+        judge = Judge(load_reference(statistics), extractor)
+        point = evaluate_arrays(samples.images, None, judge, progress=True)
+    except UserError as error:
+        print(f"Not judged: {error}")
+        return None
+    return {key: found.value for key, found in point.metrics.items() if found.value is not None}

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from t2h.data.config import DataConfig
 from t2h.errors import UserError
 from t2h.methods import MethodOptions
@@ -13,9 +15,37 @@ from t2h.methods.t2h import T2H
 from t2h.network import unet_architecture
 from t2h.official.flags import Flags
 from t2h.sampling import SamplingFlags
+from t2h.training import train
 from t2h.training.config import LearningConfig, MachineConfig, NetworkConfig, ProcessConfig, TrainConfig
+from t2h.training.run import RunFolder
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "tiny-imagenet-200": 200}
+
+
+def run_training(flags: Flags) -> int:
+    """Train, and say how it ended; the exit status.
+
+    Raises:
+        UserError: as `train_config`, `begin_from` and `t2h.training.train`.
+    """
+    for line in train_notices(flags):
+        print(f"notice: {line}")
+    config, run = train_config(flags), RunFolder(Path(flags["logdir"]))
+    if flags["resume"]:
+        from t2h.official.resume import begin_from
+
+        begin_from(Path(flags["resume_ckpt"]), flags["ckpt_step"], config, run)
+    elif run.config() is None and list(run.path.glob("ckpt*.pt")):
+        raise UserError(
+            f"{run.path} holds checkpoints of the official code. To go on from one: --resume --resume_ckpt {run.path} "
+            "--ckpt_step N; to begin anew choose another --logdir."
+        )
+    result = train(config, run.path)
+    if result.main_process:
+        print(f"{result.status}: {result.step:,} steps, {result.images_seen:,} images seen  {run.path}")
+        if flags["count_transfer"]:
+            print(transfer_table(run.transfer()) or "No transfers were counted: this is not T2H (--transfer_x0).")
+    return result.exit_status
 
 
 def train_config(flags: Flags) -> TrainConfig:
@@ -95,27 +125,21 @@ def network(flags: Flags) -> str:
         raise UserError(f"--ch {ch}: the official network has 32 groups in each norm, so 32 must divide it.")
     if outside := [level for level in attention if not 0 <= level < len(mult)]:
         raise UserError(f"--attn {outside[0]}: there are levels 0 ... {len(mult) - 1} only.")
-    config = unet_architecture(
-        tuple(ch * m for m in mult), tuple(attention), blocks, groups=32, dropout=flags["dropout"]
-    )
-    return json.dumps(config)
+    channels = tuple(ch * m for m in mult)
+    return json.dumps(unet_architecture(channels, tuple(attention), blocks, groups=32, dropout=flags["dropout"]))
 
 
 def train_notices(flags: Flags) -> list[str]:
     """What to say of combinations of flags, in one line each."""
-    lines = []
-    if flags["transfer_tr_tau"] and not flags["transfer_x0"]:
-        lines.append("--transfer_tr_tau without --transfer_x0 has no effect, in the official code as here")
-    elif "tr_tau" in flags.given and not flags["transfer_tr_tau"]:
-        lines.append("--tr_tau without --transfer_tr_tau has no effect, in the official code as here")
-    elif "transfer_mode" in flags.given and flags["transfer_tr_tau"]:
-        lines.append("--transfer_mode has no effect beside --transfer_tr_tau, in the official code as here")
-    if "transfer_mode" in flags.given and not flags["transfer_x0"]:
-        lines.append(
-            "--transfer_mode without --transfer_x0 has no effect, in the official code as here: this trains DDPM"
-        )
-    if flags["cfg"] and not flags["conditional"]:
-        lines.append("--cfg without --conditional has no effect, in the official code as here")
+    transfer, tau, given = flags["transfer_x0"], flags["transfer_tr_tau"], flags.given
+    without_effect = (
+        ("--transfer_tr_tau without --transfer_x0", tau and not transfer),
+        ("--tr_tau without --transfer_tr_tau", "tr_tau" in given and not tau),
+        ("--transfer_mode beside --transfer_tr_tau", "transfer_mode" in given and tau and transfer),
+        ("--transfer_mode without --transfer_x0 (this trains DDPM)", "transfer_mode" in given and not transfer),
+        ("--cfg without --conditional", flags["cfg"] and not flags["conditional"]),
+    )
+    lines = [f"{what}: no effect, in the official code as here" for what, holds in without_effect if holds]
     if flags["ch"] < 128 and flags["train"]:
         lines.append(
             f"--ch {flags['ch']}: with 32 groups as in the official code, a norm over fewer than 4 channels takes most "
@@ -124,16 +148,16 @@ def train_notices(flags: Flags) -> list[str]:
     return lines
 
 
-def transfer_table(counted: dict[str, Any] | None, bins: int = 10) -> str | None:
+def transfer_table(counted: dict[str, Any] | None, rows: int = 10) -> str | None:
     """The share of transfers by t from a run's counts, as text; None where nothing was counted."""
     if counted is None:
         return None
-    edges, per = counted["t_edges"], max(1, (len(counted["t_edges"]) - 1) // bins)
-    rows = ["           t   transferred   within the class   across classes"]
-    for start in range(0, len(edges) - 1, per):
-        part = slice(start, start + per)
-        total = sum(counted["total"][part]) or float("nan")
-        shares = [sum(counted[name][part]) / total for name in ("transferred", "within_class", "across_class")]
-        last = edges[min(start + per, len(edges) - 1)] - 1
-        rows.append(f"{edges[start]:>5} … {last:<4} {shares[0]:>13.1%} {shares[1]:>18.1%} {shares[2]:>16.1%}")
-    return "\n".join(rows)
+    edges, names = counted["t_edges"], ("total", "transferred", "within_class", "across_class")
+    bins = (len(edges) - 1) // rows
+    sums = np.reshape([counted[name] for name in names], (4, rows, bins)).sum(axis=2)
+    lines = ["           t   transferred   within the class   across classes"]
+    for row, (total, *moved) in enumerate(sums.T):
+        a, b, c = (share / (total or np.nan) for share in moved)
+        first, last = edges[row * bins], edges[(row + 1) * bins] - 1
+        lines.append(f"{first:>5} … {last:<4} {a:>13.1%} {b:>18.1%} {c:>16.1%}")
+    return "\n".join(lines)

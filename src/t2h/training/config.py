@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -51,24 +53,19 @@ class ProcessConfig:
     times: TimeDraw = "uniform"
     """How times of flow are drawn in training: uniformly, or more often mid-way."""
 
-    def make(self) -> Process:
-        """The process.
+    @property
+    def own(self) -> dict[str, Any]:
+        """The options of its kind."""
+        names = ("times",) if self.kind == "flow" else ("num_timesteps", "beta_start", "beta_end", "prediction")
+        return {name: getattr(self, name) for name in names}
 
-        Raises:
-            UserError: for values out of range, or of the other kind.
-        """
-        own = self.own()
-        plain = ProcessConfig(self.kind)
-        if strange := [name for name in vars(self) if name not in own and getattr(self, name) != getattr(plain, name)]:
+    def make(self) -> Process:
+        """The process; a `UserError` for values out of range, or of the other kind."""
+        others = [entry for entry in dataclasses.fields(self) if entry.name not in ("kind", *self.own)]
+        if strange := [entry.name for entry in others if getattr(self, entry.name) != entry.default]:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in strange)
             raise UserError(f"{options}: not of --process {self.kind}; leave out one of them.")
-        values = {name: value for name, value in own.items() if name != "kind"}
-        return RectifiedFlow(**values) if self.kind == "flow" else NoiseSchedule(**values)
-
-    def own(self) -> dict[str, Any]:
-        """The entries of its kind."""
-        names = ("kind", "times") if self.kind == "flow" else [name for name in vars(self) if name != "times"]
-        return {name: getattr(self, name) for name in names}
+        return RectifiedFlow(**self.own) if self.kind == "flow" else NoiseSchedule(**self.own)
 
 
 @dataclass(frozen=True)
@@ -156,6 +153,16 @@ class MachineConfig:
     """Also log to these trackers: tensorboard, wandb, trackio."""
 
 
+_RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
+    ("at least 1", lambda value: value >= 1, ("steps", "batch_size", "accumulate", "log_every", "keep")),
+    ("at least 0", lambda value: value >= 0, ("warmup_steps", "grad_clip", "ema_rampup", "references")),
+    ("at least 0", lambda value: value >= 0, ("save_every", "grid_every", "checkpoint_minutes", "workers")),
+    ("above 0", lambda value: value > 0, ("lr",)),
+    ("in [0, 1)", lambda value: 0 <= value < 1, ("ema_decay",)),
+    ("in [0, 1]", lambda value: 0 <= value <= 1, ("label_dropout", "augment")),
+)
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """One training run."""
@@ -172,27 +179,12 @@ class TrainConfig:
     """How the run's images are drawn. Default: the papers' DDIM, or ancestral sampling after a short training."""
 
     def __post_init__(self) -> None:
-        learning = self.learning
         self.process.make()
-        for name, value, fits, allowed in (
-            ("steps", learning.steps, learning.steps >= 1, "at least 1"),
-            ("batch_size", learning.batch_size, learning.batch_size >= 1, "at least 1"),
-            ("accumulate", learning.accumulate, learning.accumulate >= 1, "at least 1"),
-            ("lr", learning.lr, learning.lr > 0, "above 0"),
-            ("warmup_steps", learning.warmup_steps, learning.warmup >= 0, "at least 0"),
-            ("grad_clip", learning.grad_clip, learning.grad_clip >= 0, "at least 0"),
-            ("ema_decay", learning.ema_decay, 0 <= learning.ema_decay < 1, "in [0, 1)"),
-            ("ema_rampup", learning.ema_rampup, learning.rampup >= 0, "at least 0 (0: constant decay)"),
-            ("label_dropout", learning.label_dropout, 0 <= learning.label_dropout <= 1, "in [0, 1]"),
-            ("augment", learning.augment, 0 <= learning.augment <= 1, "in [0, 1]"),
-            ("references", learning.references, learning.references >= 0, "at least 0"),
-            ("log_every", self.machine.log_every, self.machine.log_every >= 1, "at least 1"),
-            ("save_every", self.machine.save_every, self.machine.save_every >= 0, "at least 0 (0: only at the end)"),
-            ("checkpoint_minutes", self.machine.checkpoint_minutes, self.machine.checkpoint_minutes >= 0, "at least 0"),
-            ("keep", self.machine.keep, self.machine.keep is None or self.machine.keep >= 1, "at least 1, or None"),
-        ):
-            if not fits:
-                raise UserError(f"{name} is {value}; it must be {allowed}.")
+        values = vars(self.learning) | vars(self.machine)
+        for allowed, fits, names in _RANGES:
+            for name in names:
+                if values[name] is not None and not fits(values[name]):
+                    raise UserError(f"{name} is {values[name]}; it must be {allowed}.")
 
     @property
     def own_sampling(self) -> Sampling:
@@ -202,7 +194,8 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as in the YAML file."""
-        return _plain(dataclasses.asdict(self) | {"process": self.process.own()})
+        tree = dataclasses.asdict(self) | {"process": {"kind": self.process.kind} | self.process.own}
+        return json.loads(json.dumps(tree, default=str))
 
     def to_yaml(self) -> str:
         """The YAML text."""
@@ -210,30 +203,11 @@ class TrainConfig:
 
     @classmethod
     def from_yaml(cls, text: str) -> TrainConfig:
-        """The configuration of a YAML text.
-
-        Raises:
-            UserError: where the text is not such a configuration.
-        """
+        """The configuration of a YAML text; a `UserError` where it is none."""
         try:
-            return _build(cls, _moved(yaml.safe_load(text)))
+            return _typed(cls, _moved(yaml.safe_load(text)))
         except (yaml.YAMLError, TypeError, AttributeError) as error:
             raise UserError(f"this is not the configuration of a training run: {str(error).splitlines()[0]}") from error
-
-
-def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """What differs between two configurations in what is learned, as lines "learning.lr: 0.0002 -> 0.0001"."""
-
-    def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        leaves: dict[str, Any] = {}
-        for key, value in tree.items():
-            leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        return leaves
-
-    a, b = flat(old.to_dict()), flat(new.to_dict())
-    may = ("machine.", "sampling.", "data.root", "data.download")
-    keys = [key for key in a | b if not key.startswith(may) and a.get(key) != b.get(key)]
-    return [f"{key}: {a.get(key)} -> {b.get(key)}" for key in keys]
 
 
 def _moved(tree: Any) -> Any:
@@ -244,37 +218,24 @@ def _moved(tree: Any) -> Any:
     machine = dict(tree.get("machine") or {})
     for old, part, new in (("mixed_precision", "learning", "mixed_precision"), ("grid_w", "sampling", "w")):
         if old in machine:
-            value = machine.pop(old)
-            tree |= {"machine": machine, part: {new: value, **(tree.get(part) or {})}}
+            tree |= {"machine": machine, part: {new: machine.pop(old), **(tree.get(part) or {})}}
     return tree
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _build(hint: Any, value: Any) -> Any:
-    """A value of the hinted type from plain YAML values."""
-    origin = get_origin(hint)
-    if origin is Annotated:
-        return _build(get_args(hint)[0], value)
-    if origin in (Union, types.UnionType):
-        options = [option for option in get_args(hint) if option is not type(None)]
-        return None if value is None else _build(options[0], value)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        if not isinstance(value, dict):
-            raise TypeError("it is empty" if value is None else f"{value!r} where entries are needed")
-        hints = get_type_hints(hint, include_extras=True)
-        unknown = set(value) - set(hints)
-        if unknown:
-            raise UserError(f"the configuration has unknown entries: {', '.join(sorted(unknown))}")
-        return hint(**{key: _build(hints[key], item) for key, item in value.items()})
-    if origin is tuple:
-        return tuple(_build(get_args(hint)[0], item) for item in value)
+def _typed(hint: Any, value: Any) -> Any:
+    """Plain YAML values as the hinted type: dataclasses, tuples and numbers of them, and None where it is allowed."""
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    if get_origin(hint) in (Union, types.UnionType):
+        return None if value is None else _typed(kinds[0], value)
+    if get_origin(hint) is tuple:
+        return tuple(_typed(kinds[0], item) for item in value)
     if hint in (Path, float):
         return hint(value)
-    return value
+    if not (isinstance(hint, type) and dataclasses.is_dataclass(hint)):
+        return value
+    if not isinstance(value, dict):
+        raise TypeError("it is empty" if value is None else f"{value!r} where entries are needed")
+    hints = get_type_hints(hint)
+    if unknown := sorted(set(value) - set(hints)):
+        raise UserError(f"the configuration has unknown entries: {', '.join(unknown)}")
+    return hint(**{key: _typed(hints[key], item) for key, item in value.items()})

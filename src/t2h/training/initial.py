@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,8 @@ from t2h.samples.draw import load_pipeline
 from t2h.training.config import TrainConfig
 
 
-@dataclass(frozen=True)
-class InitialNetwork:
-    """The network that a run begins with, and where its weights come from, in words; None for fresh ones."""
-
-    unet: ModelMixin
-    origin: str | None = None
-
-
-def initial_network(config: TrainConfig, table: ImageTable) -> InitialNetwork:
-    """The network of a run as it begins: fresh, or from `init`.
+def initial_network(config: TrainConfig, table: ImageTable) -> tuple[ModelMixin, str | None]:
+    """The network of a run as it begins, and in words where its weights come from; None for fresh ones.
 
     Raises:
         UserError: if the images are not square or do not fit the network, or there is no such `init`.
@@ -43,24 +35,19 @@ def initial_network(config: TrainConfig, table: ImageTable) -> InitialNetwork:
     name = config.network.network
     if name == "auto":
         name = "digits" if height <= 16 else "small" if height <= 32 else "tiny-imagenet"
+    return build_network(_architecture(config, table, name), seed), None
+
+
+def _architecture(config: TrainConfig, table: ImageTable, preset: str) -> dict[str, Any]:
     classes = table.num_classes if config.network.conditional else None
-    architecture = network_config(name, classes, table.channels, height, config.network.dropout)
-    return InitialNetwork(build_network(architecture, seed))
+    return network_config(preset, classes, table.channels, table.image_size[0], config.network.dropout)
 
 
-def _network_of_another(config: TrainConfig, table: ImageTable, seed: int) -> InitialNetwork:
+def _network_of_another(config: TrainConfig, table: ImageTable, seed: int) -> tuple[ModelMixin, str]:
     """The network of `config.network.init`, for the classes of ``table``.
 
     Every weight is taken over but the class embedding: a class keeps its row where the other network knows its name
     (its number, where it has no names, as networks of official checkpoints), and gets a fresh one elsewhere.
-
-    Args:
-        config: the run's.
-        table: its images.
-        seed: of the fresh rows.
-
-    Raises:
-        UserError: if there is no such network, or it is of other images or another noise schedule.
     """
     source = Path(str(config.network.init))
     if config.network.network != "auto":
@@ -70,25 +57,22 @@ def _network_of_another(config: TrainConfig, table: ImageTable, seed: int) -> In
         )
     pipeline = load_pipeline(source)
     _check(pipeline, source, config, table)
-    classes = table.num_classes if config.network.conditional else None
     given = json.dumps({**pipeline.unet.config, "_class_name": type(pipeline.unet).__name__})
-    size, dropout = table.image_size[0], config.network.dropout
-    unet = build_network(network_config(given, classes, table.channels, size, dropout), seed)
-    weights, known = pipeline.unet.state_dict(), known_classes(pipeline, table)
+    unet = build_network(_architecture(config, table, given), seed)
+    weights, known = pipeline.unet.state_dict(), _known_classes(pipeline, table)
     theirs = {name: weights.pop(name) for name in label_tables(pipeline.unet)}
     for name, embedding in label_tables(unet).items():
         weights[name] = embedding.weight.detach().clone()
-        for mine, other in known.items() if name in theirs else ():
-            weights[name][mine] = theirs[name][other]
+        if name in theirs:
+            weights[name][list(known)] = theirs[name][list(known.values())]
     unet.load_state_dict(weights)
     freeze_null_label(unet)
-    knows = f"; knows {len(known)} of {table.num_classes} classes" * config.network.conditional
-    return InitialNetwork(
-        unet, f"{source} ({pipeline.config['method']}, {pipeline.config['images_seen']:,} images seen{knows})"
-    )
+    facts = [pipeline.config["method"], f"{pipeline.config['images_seen']:,} images seen"]
+    knows = f"; knows {len(known)} of {table.num_classes} classes" if config.network.conditional else ""
+    return unet, f"{source} ({', '.join(facts)}{knows})"
 
 
-def known_classes(pipeline: T2HPipeline, table: ImageTable) -> dict[int, int]:
+def _known_classes(pipeline: T2HPipeline, table: ImageTable) -> dict[int, int]:
     """The classes that both know: {number in the table: number in the pipeline}."""
     names = list(pipeline.config["class_names"] or [])
     if names == [str(number) for number in range(len(names))] and len(names) == table.num_classes:

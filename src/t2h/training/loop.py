@@ -40,7 +40,6 @@ class TrainResult:
         status: "finished" now, "already finished" before, or "interrupted" (saved; the same call goes on).
         step: the step that was reached.
         images_seen: step × batch size.
-        run: the run's folder.
         signal: the number of the signal that interrupted.
         main_process: whether this is the process that writes; the others should say nothing.
     """
@@ -48,9 +47,13 @@ class TrainResult:
     status: Literal["finished", "already finished", "interrupted"]
     step: int
     images_seen: int
-    run: Path
     signal: int | None = None
     main_process: bool = True
+
+    @property
+    def exit_status(self) -> int:
+        """Of a command: 0, or 128 + the number of the signal."""
+        return 128 + (self.signal or 2) if self.status == "interrupted" else 0
 
 
 @own_accelerate_state()
@@ -82,7 +85,7 @@ def train(config: TrainConfig, out: Path, progress: bool = True, extend: bool = 
         training.restore(state)
         del state
     if training.step >= learning.steps:
-        return TrainResult("already finished", training.step, training.images_seen, out, None, main)
+        return TrainResult("already finished", training.step, training.images_seen, None, main)
     if main:
         run.rewind(training.step)
     if main and progress:
@@ -127,7 +130,7 @@ def train(config: TrainConfig, out: Path, progress: bool = True, extend: bool = 
     if machine.trackers:
         accelerator.end_training()
     status: Literal["finished", "interrupted"] = "finished" if training.step >= learning.steps else "interrupted"
-    return TrainResult(status, training.step, training.images_seen, out, watch.signal, main)
+    return TrainResult(status, training.step, training.images_seen, watch.signal, main)
 
 
 def take_step(training: Training, batches: Iterator[tuple[Tensor, Tensor]]) -> None:

@@ -17,7 +17,7 @@ _DATA = {
     "tiny-imagenet-200-lt": (DataConfig(data="tiny-imagenet-200", imbalance=0.01), "tiny-imagenet"),
 }
 
-# Adam 2e-4, warm-up 5,000, clip 1, constant EMA 0.9999, batch 128, flips, 500,001 steps; labels dropped batch by batch.
+# Adam, a constant moving average, flips; labels dropped batch by batch.
 _LEARNING = LearningConfig(
     steps=500_001,
     batch_size=128,
@@ -48,9 +48,7 @@ LAPTOP = TrainConfig(
     machine=MachineConfig(save_every=500, grid_every=1_000),
 )
 
-PRESETS: dict[str, TrainConfig] = {
-    "laptop": LAPTOP,
-} | {
+PRESETS: dict[str, TrainConfig] = {"laptop": LAPTOP} | {
     f"{data_name}-{row_name}": TrainConfig(
         data=data,
         network=NetworkConfig(network=network, conditional=conditional),

@@ -19,15 +19,11 @@ from t2h.data.table import ImageTable
 from t2h.errors import UserError
 from t2h.files import json_lines, last_value, recover, replaced
 from t2h.pipeline import T2HPipeline
-from t2h.training.config import TrainConfig, differences
+from t2h.training.config import TrainConfig
 
 
 class RunFolder:
-    """Where a run lives.
-
-    Args:
-        path: the folder; made when the run begins.
-    """
+    """Where a run lives. The folder is made when the run begins."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,39 +57,32 @@ class RunFolder:
     def settled(self, config: TrainConfig, extend: bool = False) -> TrainConfig:
         """This configuration as the run in this folder has it: defaults as it began with them, paths absolute.
 
-        Touches nothing.
-
-        Args:
-            config: as it was given.
-            extend: the run that lives here may have fewer steps.
+        Touches nothing. With ``extend`` the run that lives here may have fewer steps.
 
         Raises:
             UserError: if the folder holds another run, or files that are no run, or lies among the training images.
         """
         config = replace(config, data=replace(config.data, data=_absolute(config.data.data)))
-        if Path(config.data.data).is_dir() and self.path.resolve().is_relative_to(config.data.data):
+        images = Path(config.data.data)
+        if images.is_dir() and self.path.resolve().is_relative_to(images):
             raise UserError(
-                f"the run {self.path} would lie among its training images ({config.data.data}), and its grids would be "
-                f"read as images; choose a folder outside with --out, such as --out "
-                f"{Path(config.data.data).parent / 'runs' / Path(config.data.data).name}."
+                f"the run {self.path} would lie among its training images ({images}), and its grids would be read as "
+                f"images; choose a folder outside with --out, such as --out {images.parent / 'runs' / images.name}."
             )
         old = self.config()
         if old is None and self.path.exists() and any(self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and holds no run; choose an empty or new folder with --out.")
-        own = (old or config).learning
-        learning = config.learning
-        if learning.warmup_steps is None:
-            learning = replace(learning, warmup_steps=own.warmup)
-        if learning.ema_rampup is None:
-            learning = replace(learning, ema_rampup=own.rampup)
-        config = replace(config, learning=learning)
+        learning, own = config.learning, (old or config).learning
+        warmup = own.warmup if learning.warmup_steps is None else learning.warmup_steps
+        rampup = own.rampup if learning.ema_rampup is None else learning.ema_rampup
+        config = replace(config, learning=replace(learning, warmup_steps=warmup, ema_rampup=rampup))
         if old is None:
             return config
         if extend and old.learning.steps < config.learning.steps:
             old = replace(old, learning=replace(old.learning, steps=config.learning.steps))
-        before, now = _absolute(old.data.data), Path(config.data.data)
-        if before not in SOURCES and now.exists() and not Path(before).exists():
-            before = str(now)  # the images have moved: `check_images` compares their classes
+        before = _absolute(old.data.data)
+        if before not in SOURCES and images.exists() and not Path(before).exists():
+            before = str(images)  # they have moved: `check_images` compares their classes
         old = replace(old, data=replace(old.data, data=before))
         if changed := differences(old, config):
             raise UserError(
@@ -122,12 +111,7 @@ class RunFolder:
         )
 
     def begin(self, config: TrainConfig, table: ImageTable) -> None:
-        """Write configuration and classes into the folder, which is made if it is missing.
-
-        Raises:
-            UserError: as `check_images`.
-        """
-        self.check_images(table)
+        """Write configuration and classes into the folder, which is made if it is missing."""
         with replaced(self.config_file) as file:
             file.write_text(config.to_yaml(), encoding="utf-8")
         with replaced(self.classes_file) as file:
@@ -141,11 +125,9 @@ class RunFolder:
         return dict(sorted((int(file.stem.split("_")[1]), file) for file in files if not file.name.startswith(".")))
 
     def save(self, state: dict[str, Any], step: int, keep: int | None, resume_only: bool = False) -> None:
-        """Write a checkpoint, and remove those that it replaces.
+        """Write a checkpoint (tensors and plain values), and remove those that it replaces.
 
         Args:
-            state: tensors and plain values.
-            step: its step.
             keep: how many of those that are kept by steps; None keeps all.
             resume_only: it is only to go on from, and the next checkpoint replaces it.
         """
@@ -224,6 +206,21 @@ class RunFolder:
         lines = [json.dumps(line) for line in self.metrics() if line["step"] <= step]
         with replaced(self.metrics_file) as file:
             file.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """What differs between two configurations in what is learned, as lines "learning.lr: 0.0002 -> 0.0001"."""
+
+    def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        leaves: dict[str, Any] = {}
+        for key, value in tree.items():
+            leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        return leaves
+
+    a, b = flat(old.to_dict()), flat(new.to_dict())
+    may = ("machine.", "sampling.", "data.root", "data.download")
+    keys = [key for key in a | b if not key.startswith(may) and a.get(key) != b.get(key)]
+    return [f"{key}: {a.get(key)} -> {b.get(key)}" for key in keys]
 
 
 def _classes(table: ImageTable) -> dict[str, list[Any]]:

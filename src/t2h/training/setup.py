@@ -26,7 +26,7 @@ from t2h.randomness import derive_seed
 from t2h.samples.draw import make_scheduler
 from t2h.sampling import set_steps
 from t2h.training.config import TrainConfig
-from t2h.training.initial import InitialNetwork, initial_network
+from t2h.training.initial import initial_network
 
 
 class TrainingModel(nn.Module):
@@ -34,8 +34,7 @@ class TrainingModel(nn.Module):
 
     def __init__(self, denoiser: UNetDenoiser, objective: Objective) -> None:
         super().__init__()
-        self.denoiser = denoiser
-        self.objective = objective
+        self.denoiser, self.objective = denoiser, objective
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of the loss."""
@@ -46,10 +45,7 @@ class TrainingModel(nn.Module):
 class Training:
     """What a run is made of, on its device, and how far it has come.
 
-    Args:
-        config: of the run.
-        accelerator: device and processes.
-        architecture: of the network, if a checkpoint will replace its weights: `init` is not needed then.
+    With ``architecture`` a checkpoint will replace the network's weights: `init` is not needed then.
 
     Attributes:
         share: this process's share of each pass.
@@ -69,21 +65,19 @@ class Training:
         self.scheduler = make_scheduler(config.own_sampling.scheduler, self.process)
         set_steps(self.scheduler, config.own_sampling.steps)  # what cannot be drawn shows before hours of training
         self.table = load(config.data)
-        initial = InitialNetwork(build_network(architecture)) if architecture else initial_network(config, self.table)
-        self.unet, self.origin = initial.unet, initial.origin
+        begun = (build_network(architecture), None) if architecture else initial_network(config, self.table)
+        self.unet, self.origin = begun
         self.null_label = null_label(self.unet)
-        embedding = None
-        if learning.augment:
-            seed = derive_seed(learning.seed, "augmentation weights")
-            embedding = augmentation_embedding(self.unet, PARAMETERS, seed)
+        seed = derive_seed(learning.seed, "augmentation weights")
+        embedding = augmentation_embedding(self.unet, PARAMETERS, seed) if learning.augment else None
         self.denoiser = UNetDenoiser(self.unet, embedding)
         context = Context(torch.from_numpy(self.table.class_counts), self.process, self.null_label)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(learning.seed, "objective weights"))
             self.objective = build_objective(config.objective, config.methods, context, self.denoiser)
         model = TrainingModel(self.denoiser, self.objective).to(device)
-        fused = device.type in ("cuda", "cpu")
-        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning.lr, fused=fused)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(trained, lr=learning.lr, fused=device.type in ("cuda", "cpu"))
         self.average = MovingAverage(self.unet, learning.ema_decay, learning.rampup)
         if machine.compile == "on" or (machine.compile == "auto" and device.type == "cuda"):
             self.unet.compile()

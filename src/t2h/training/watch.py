@@ -17,11 +17,9 @@ AGREE_EVERY = 10
 
 
 class Watch:
-    """Says when to save: every few minutes, and at once when a signal asks to stop.
+    """Says when to save: every ``minutes`` (0: never), and at once when a signal asks to stop.
 
-    Args:
-        accelerator: of the run. The main process counts the minutes; all processes agree every 10 steps.
-        minutes: between checkpoints; 0 is never.
+    The main process counts the minutes; all processes agree every 10 steps.
     """
 
     def __init__(self, accelerator: Accelerator, minutes: float) -> None:
