@@ -197,8 +197,7 @@ def test_a_reference_file_does_not_choose_what_is_imported(
     rng = np.random.default_rng(0)
     statistics = feature_statistics(rng.normal(size=(20, 5)))
     seen_by = Features(name, "0" * 64, "its own", 5)
-    table = dict.fromkeys(("features", "labels", "train_rows", "held_out", "held_out_labels", "classifier"))
-    reference = Reference("x", "train", statistics, seen_by, (3, 8, 8), ("a",), **table, sha256="0")  # type: ignore
+    reference = Reference("x", "train", statistics, "0", seen_by, (3, 8, 8), ("a",))
     save_reference(reference, Path("reference.safetensors"))
     np.savez("samples.npz", images=rng.integers(0, 256, (20, 8, 8, 3)).astype(np.uint8))
     assert main(["evaluate", "samples.npz", "--reference", "reference.safetensors", "--out", "result.json"]) == 2
