@@ -27,7 +27,7 @@ def cache_folder() -> Path:
     """Where features, trained classifiers and downloaded weights are kept: $T2H_CACHE, else ~/.cache/t2h.
 
     Raises:
-        UserError: where there is neither.
+        UserError: if there is neither.
     """
     try:
         return Path(os.environ.get("T2H_CACHE") or Path.home() / ".cache" / "t2h")
@@ -38,7 +38,7 @@ def cache_folder() -> Path:
 def cached(kind: str, key: str, make: Callable[[], Tensors], folder: Path | None = None) -> Tensors:
     """The tensors of ``make()``, read back where they were kept under this ``key`` before.
 
-    Nothing here is an error: a damaged file is made anew, and where nothing can be kept, a line on stderr says so once.
+    Nothing here is an error: a damaged file is made anew, and if nothing can be kept, a line on stderr says so once.
     Each ``kind`` has a folder in the cache ``folder``, by default `cache_folder()`.
     """
     try:

@@ -152,7 +152,7 @@ class TransformersFeatures(FeatureExtractor):
         self.dim = int(model.config.hidden_size)
 
     def __call__(self, images: Pixels) -> Float[Tensor, "n d"]:
-        """The model's pooler output where it has one, else its first token; float32."""
+        """The model's pooler output, or its first token if it has none; float32."""
         x = unit_range(images, self.device).expand(-1, 3, -1, -1)
         x = F.interpolate(x, self.size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
         with torch.inference_mode():

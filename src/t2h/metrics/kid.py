@@ -17,14 +17,10 @@ from t2h.metrics._checks import Features, pair
 
 @dataclass(frozen=True)
 class KID:
-    """KID and how it was taken.
+    """Mean over the subsets, which may be slightly negative for sets that look alike, since it is unbiased; and standard
+    deviation over them (n in the denominator, as usually reported): how much a subset varies, not how sure the mean is.
 
-    Args:
-        mean: over the subsets. Unbiased, so it may be slightly negative for sets that look alike.
-        std: standard deviation over the subsets, as usually reported (n in the denominator); it tells how much a subset
-            varies, not how sure the mean is. None when there is only one subset.
-        subsets: number of subsets taken; 1 where a subset is already both sets whole.
-        subset_size: images of each set in a subset.
+    If a subset would be both sets whole, there is one subset and no standard deviation.
     """
 
     mean: float

@@ -19,7 +19,7 @@ DEFAULT_ROOT = Path("data")
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted of a source.
+    """A part of a data set, in a size and in channels.
 
     Raises:
         UserError: for an image size below 1, or channels other than 1 and 3.

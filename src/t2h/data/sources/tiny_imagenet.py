@@ -13,7 +13,7 @@ from t2h.data.sources.folder import image_files
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
 
-SIZE, CHANNELS = 64, 3  # some files are grey: they become RGB like the others
+SIZE, CHANNELS = 64, 3  # some files are grey: they become RGB too
 FOLDER = "tiny-imagenet-200"
 WHERE = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 
