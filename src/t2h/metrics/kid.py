@@ -17,7 +17,7 @@ from t2h.metrics._checks import Features, pair
 
 @dataclass(frozen=True)
 class KID:
-    """Mean over the subsets, which may be slightly negative for sets that look alike, since it is unbiased; and standard
+    """Mean over the subsets, which may be slightly negative for sets that look alike, as it is unbiased; and standard
     deviation over them (n in the denominator, as usually reported): how much a subset varies, not how sure the mean is.
 
     If a subset would be both sets whole, there is one subset and no standard deviation.
