@@ -17,7 +17,7 @@ from t2h.results.compare import Measure, measured, point_at
 from t2h.results.metrics import main_keys
 from t2h.results.point import Point
 from t2h.results.result import Result
-from t2h.results.statistics import ENOUGH, Difference, Spread, mean_std, paired_difference
+from t2h.results.statistics import ENOUGH, Difference, Spread, difference_by_seed, mean_std
 
 Results = Mapping[Cell, Result]
 Seeds = dict[int, Result]
@@ -130,9 +130,8 @@ def measures(points: Sequence[Point]) -> tuple[Measure, ...]:
 
 
 def _entry(measure: Measure, points: Mapping[int, Point], base: Mapping[int, Point]) -> Entry:
-    own, theirs = _values(measure, points), _values(measure, base)
-    both = [seed for seed in own if seed in theirs]
-    difference = paired_difference([theirs[s] for s in both], [own[s] for s in both]) if both else None
+    own = _values(measure, points)
+    difference = difference_by_seed(_values(measure, base), own)
     return Entry(measure, mean_std(list(own.values())) if own else None, difference)
 
 

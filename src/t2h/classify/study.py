@@ -26,7 +26,7 @@ from t2h.errors import UserError
 from t2h.evaluation.point import group_classes
 from t2h.files import write_json
 from t2h.metrics.accuracy import accuracy
-from t2h.results.statistics import ENOUGH, Difference, Spread, mean_std, paired_difference
+from t2h.results.statistics import ENOUGH, Difference, Spread, difference_by_seed, mean_std
 from t2h.results.table import as_text, table
 
 
@@ -149,20 +149,17 @@ class Study:
 
 def summarise(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row for each arm: accuracies of `Study.run` over its seeds, and the paired difference to the first arm."""
-    by_arm: dict[str, dict[int, dict[str, float]]] = {}
-    for run in runs:
-        by_arm.setdefault(run["arm"], {})[run["seed"]] = run["accuracy"]
-    first = next(iter(by_arm.values()))
-    rows = []
-    for arm, by_seed in by_arm.items():
-        both = [] if by_seed is first else [seed for seed in by_seed if seed in first]
+    first, rows = runs[0]["arm"], []
+    for arm in dict.fromkeys(run["arm"] for run in runs):
+        own = [run for run in runs if run["arm"] == arm]
         accuracy = {}
         for name in runs[0]["accuracy"]:
-            spread = asdict(mean_std([found[name] for found in by_seed.values()]))
-            pairs = [first[s][name] for s in both], [by_seed[s][name] for s in both]
-            accuracy[name] = spread | {"difference": asdict(paired_difference(*pairs)) if both else None}
-        images = max(run["images"] for run in runs if run["arm"] == arm)
-        rows.append({"arm": arm, "seeds": sorted(by_seed), "images": images, "accuracy": accuracy})
+            values, base = ({r["seed"]: r["accuracy"][name] for r in runs if r["arm"] == a} for a in (arm, first))
+            difference = None if arm == first else difference_by_seed(base, values)
+            spread = asdict(mean_std(list(values.values())))
+            accuracy[name] = spread | {"difference": difference and asdict(difference)}
+        seeds, images = sorted(run["seed"] for run in own), max(run["images"] for run in own)
+        rows.append({"arm": arm, "seeds": seeds, "images": images, "accuracy": accuracy})
     return rows
 
 

@@ -41,8 +41,8 @@ def main(argv: list[str]) -> int:
 
     paths = [path for given in args.results for path in result_files(given)]
     results = [read_result(path) for path in paths]
-    comparison = compare(results, args.w, args.metrics, args.groups, args.baseline, args.anyway)
-    print(FORMATS[args.format](comparison.table()))
+    table = compare(results, args.w, args.metrics, args.groups, args.baseline, args.anyway)
+    print(FORMATS[args.format](table))
     return 0
 
 

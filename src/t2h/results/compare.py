@@ -35,47 +35,6 @@ def measured(wanted: Iterable[Measure], points: Sequence[Point]) -> tuple[Measur
     return tuple(measure for measure in wanted if any(measure.value(point) is not None for point in points))
 
 
-@dataclass(frozen=True)
-class Row:
-    """One point of one result, and how it differs from the baseline's."""
-
-    name: str
-    choice: str
-    point: Point
-    values: tuple[float | None, ...]
-    differences: tuple[float | None, ...]
-    comparable: bool
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Rows of results under measures, and remarks."""
-
-    measures: tuple[Measure, ...]
-    rows: tuple[Row, ...]
-    remarks: tuple[str, ...]
-
-    def table(self) -> Table:
-        """Values with their differences in brackets; in CSV, differences have columns of their own."""
-        head = [Cell("name", ("name",)), Cell("w", ("point", "w")), Cell("images", ("num_images", "comparable"))]
-        head += [Cell(m.title, (m.title, f"{m.title} difference")) for m in self.measures]
-        return table(head, [self._cells(row) for row in self.rows], remarks=self.remarks)
-
-    def _cells(self, row: Row) -> list[Cell]:
-        w, n = row.point.w, row.point.num_images
-        shown = "" if w is None else f"{w:g}{' (best)' if row.choice == 'best' else ''}"
-        cells = [
-            Cell(row.name if row.comparable else f"{row.name}*", (row.name,)),
-            Cell(shown, (row.choice, w)),
-            Cell("" if n is None else f"{n:,}", (n, row.comparable)),
-        ]
-        for measure, value, difference in zip(self.measures, row.values, row.differences, strict=True):
-            metric = metric_of(measure.key)
-            minus = "" if difference is None else f" ({metric.number(difference, signed=True)})"
-            cells.append(Cell(metric.number(value) + minus, (value, difference)))
-        return cells
-
-
 def compare(
     results: Sequence[Result],
     ws: Sequence[str] = ("1.5", "best"),
@@ -83,8 +42,8 @@ def compare(
     groups: Sequence[str] = ("head", "medium", "tail"),
     baseline: str | None = None,
     anyway: bool = False,
-) -> Comparison:
-    """Results side by side.
+) -> Table:
+    """Results side by side, with their differences to the baseline in brackets; in CSV these have columns of their own.
 
     Args:
         results: read from result files.
@@ -112,16 +71,28 @@ def compare(
     points = [point for _, _, point in chosen]
     keys = metrics or main_keys(key for point in points for key in point.metrics)
     measures = measured([Measure(k, g) for k in keys for g in (None, *(groups if k == keys[0] else ()))], points)
+    head = [Cell("name", ("name",)), Cell("w", ("point", "w")), Cell("images", ("num_images", "comparable"))]
+    head += [Cell(m.title, (m.title, f"{m.title} difference")) for m in measures]
     rows, seen = [], set()
     for choice, i, point in chosen:
-        if (i, point.w) in seen:
+        w, n = point.w, point.num_images
+        if (i, w) in seen:
             continue
-        seen.add((i, point.w))
+        seen.add((i, w))
         against = None if results[i] is base else point_at(base, choice)
-        pairs = [(measure.value(point), measure.value(against)) for measure in measures]
-        minus = tuple(None if a is None or b is None else a - b for a, b in pairs)
-        rows.append(Row(names[i], choice, point, tuple(a for a, _ in pairs), minus, not unlike[i]))
-    return Comparison(measures, tuple(rows), tuple(_remarks(results, base, unlike)))
+        shown = "" if w is None else f"{w:g}{' (best)' if choice == 'best' else ''}"
+        row = [
+            Cell(f"{names[i]}{'*' if unlike[i] else ''}", (names[i],)),
+            Cell(shown, (choice, w)),
+            Cell("" if n is None else f"{n:,}", (n, not unlike[i])),
+        ]
+        for measure in measures:
+            metric, value, other = metric_of(measure.key), measure.value(point), measure.value(against)
+            minus = None if value is None or other is None else value - other
+            text = "" if minus is None else f" ({metric.number(minus, signed=True)})"
+            row.append(Cell(metric.number(value) + text, (value, minus)))
+        rows.append(row)
+    return table(head, rows, remarks=tuple(_remarks(results, base, unlike)))
 
 
 def point_at(result: Result, choice: str) -> Point | None:

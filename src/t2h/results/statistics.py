@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +77,12 @@ def paired_difference(a: Sequence[float | int] | np.ndarray, b: Sequence[float |
         low, high = ttest_rel(y, x).confidence_interval(0.95)
         interval = float(low), float(high)
     return Difference(found.n, found.mean, found.std, interval)
+
+
+def difference_by_seed(base: Mapping[int, float], own: Mapping[int, float]) -> Difference | None:
+    """The paired difference over the seeds that both have; None where there is none."""
+    both = [seed for seed in own if seed in base]
+    return paired_difference([base[s] for s in both], [own[s] for s in both]) if both else None
 
 
 def proportion_interval(hits: int, n: int) -> tuple[float, float]:
