@@ -170,8 +170,6 @@ def to_official(pipeline: T2HPipeline, path: str | os.PathLike[str], step: int =
         )
     if not isinstance(pipeline.unet, UNet2DModel):
         raise UserError(f"the official code has U-Nets alone; this network is a {type(pipeline.unet).__name__}.")
-    if not isinstance(pipeline.unet, UNet2DModel):
-        raise UserError(f"the official code has a U-Net, which a {type(pipeline.unet).__name__} cannot become.")
     config = dict(pipeline.unet.config)
     attention = [level for level, name in enumerate(config["down_block_types"]) if name.startswith("Attn")]
     channels, blocks = tuple(config["block_out_channels"]), config["layers_per_block"]

@@ -17,7 +17,7 @@ import torch
 from t2h.data.sources import SOURCES
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
-from t2h.files import json_lines, last_value, recover, replaced
+from t2h.files import json_lines, last_value, recover, replaced, write_json
 from t2h.pipeline import T2HPipeline
 from t2h.training.config import TrainConfig
 
@@ -114,8 +114,7 @@ class RunFolder:
         """Write configuration and classes into the folder, which is made if it is missing."""
         with replaced(self.config_file) as file:
             file.write_text(config.to_yaml(), encoding="utf-8")
-        with replaced(self.classes_file) as file:
-            file.write_text(json.dumps(_classes(table), indent=1, ensure_ascii=False), encoding="utf-8")
+        write_json(self.classes_file, _classes(table))
 
     # --- checkpoints and pipeline -------------------------------------------------------------------------------------
 
