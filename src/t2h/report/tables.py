@@ -42,27 +42,27 @@ def metric_tables(
     """Tables at w = 1.5 and at the best w by ``key``, of every metric at every w, and of groups of classes."""
     if not results:
         return None
-    at_paper_w: list[Row] = []
-    at_best: list[Row] = []
     every: list[Row] = []
-    groups: list[Row] = []
-    shots: list[Row] = []
+    main: list[Row] = []
+    best: list[Row] = []
+    groups: dict[bool, list[Row]] = {True: [], False: []}  # thirds, or shots
     for result in results:
-        name, slot = result.name, material.slot(result.name)
-        every += [Row(name, slot, at(p.w), p.metrics, p.num_images, at(p.w)) for p in result.points]
+
+        def row(what: str, metrics: Metrics, n: int | None, rival: str | None = None, name: str = result.name) -> Row:
+            return Row(name, material.slot(name), what, metrics, n, rival or what)
+
+        every += [row(at(p.w), p.metrics, p.num_images) for p in result.points]
         if p := result.nearest():
-            at_paper_w.append(Row(name, slot, at(p.w), p.metrics, p.num_images, at(p.w)))
+            main.append(row(at(p.w), p.metrics, p.num_images))
             for group, part in p.groups.items():
-                what = f"{group}, {at(p.w)}"
-                (groups if group in GROUPS else shots).append(Row(name, slot, what, part.metrics, None, what))
+                groups[group in GROUPS].append(row(f"{group}, {at(p.w)}", part.metrics, None))
         if key and len(result.points) > 1 and (p := result.best(key)):
-            what = f"best {metric_of(key).label}, {at(p.w)}"
-            at_best.append(Row(name, slot, what, p.metrics, p.num_images, "best"))
+            best.append(row(f"best {metric_of(key).label}, {at(p.w)}", p.metrics, p.num_images, "best"))
     return {
-        "main": _table("Guidance", [*at_paper_w, *at_best], comparable),
+        "main": _table("Guidance", [*main, *best], comparable),
         "every": _table("Guidance", every, comparable, every=True),
-        "groups": _table("Classes", _side_by_side(groups), comparable),
-        "shots": _table("Classes", _side_by_side(shots), comparable),
+        "groups": _table("Classes", _side_by_side(groups[True]), comparable),
+        "shots": _table("Classes", _side_by_side(groups[False]), comparable),
     }
 
 
