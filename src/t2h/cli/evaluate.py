@@ -10,7 +10,7 @@ import tyro
 
 from t2h.cli._parse import parse
 from t2h.errors import UserError
-from t2h.evaluation.options import MetricOptions
+from t2h.results.options import MetricOptions
 from t2h.sampling import CurveFlags
 
 
