@@ -138,18 +138,17 @@ def set_steps(scheduler: Any, steps: int, device: Any = "cpu") -> None:
     Raises:
         UserError: for a number that it does not take, with those that it takes.
     """
-    if not _takes(scheduler, steps, device):
+
+    def takes(count: int) -> bool:
+        try:
+            scheduler.set_timesteps(count, device=device)
+        except (ValueError, IndexError, AssertionError):
+            return False
+        return len(scheduler.timesteps.unique()) >= count  # at equal times some schedulers divide by zero
+
+    if not takes(steps):
         total = scheduler.config["num_train_timesteps"]
-        largest = next((n for n in range(total, 0, -1) if _takes(scheduler, n)), None)
-        smallest = next((n for n in range(1, total + 1) if _takes(scheduler, n)), None)
+        largest = next((n for n in range(total, 0, -1) if takes(n)), None)
+        smallest = next((n for n in range(1, total + 1) if takes(n)), None)
         allowed = f"no number of the {total} steps of this network" if largest is None else f"{smallest} to {largest}"
         raise UserError(f"steps is {steps}; {type(scheduler).__name__} takes {allowed}.")
-
-
-def _takes(scheduler: Any, steps: int, device: Any = "cpu") -> bool:
-    """Whether these steps lie at different times; at equal ones some schedulers divide by zero."""
-    try:
-        scheduler.set_timesteps(steps, device=device)
-    except (ValueError, IndexError, AssertionError):
-        return False
-    return len(scheduler.timesteps.unique()) >= steps
