@@ -82,32 +82,26 @@ class Sampling:
 NAMES = tuple(entry.name for entry in fields(Sampling))
 
 
-def _flags(name: str, leave_out: tuple[str, ...] = ()) -> Any:
+def _flags(name: str, leave_out: str = "") -> Any:
     hints = get_type_hints(Sampling, include_extras=True)
-    entries = []
-    for key in NAMES:
-        kind, about = get_args(hints[key])
-        if key not in leave_out:
-            entries.append((key, Annotated[kind | None, about], field(default=None)))
+    kinds = {key: get_args(hints[key]) for key in NAMES if key != leave_out}
+    entries = [(key, Annotated[kind | None, about], field(default=None)) for key, (kind, about) in kinds.items()]
     about_all = {"__doc__": "How images are drawn.", "__module__": __name__}
     return make_dataclass(name, entries, frozen=True, namespace=about_all)
 
 
 if TYPE_CHECKING:
 
-    class SamplingFlags:
-        """The fields of `Sampling`; None is the run's own."""
-
-        def __init__(self, **values: Any) -> None: ...
-
     class CurveFlags:
         """The fields of `Sampling` without w, for verbs that take several; None is the run's own."""
 
         def __init__(self, **values: Any) -> None: ...
 
+    class SamplingFlags(CurveFlags):
+        """The fields of `Sampling`; None is the run's own."""
+
 else:
-    SamplingFlags = _flags("SamplingFlags")
-    CurveFlags = _flags("CurveFlags", leave_out=("w",))
+    SamplingFlags, CurveFlags = _flags("SamplingFlags"), _flags("CurveFlags", leave_out="w")
 
 SHORT = 5_000_000
 """Images seen below which ancestral sampling is a run's own. After 100,000 to 160,000 images DDIM draws noise where
