@@ -103,7 +103,7 @@ def test_what_samples_say_of_themselves(tmp_path):
     (root / "samples.json").write_text(json.dumps(facts))
     samples = read_samples(root)
     assert samples.class_names == NAMES
-    assert (samples.w, samples.sampling.scheduler, samples.sampling.steps) == (0.3, "heun", 7)
+    assert (samples.w, samples.facts["scheduler"], samples.facts["steps"]) == (0.3, "heun", 7)
     with pytest.raises(UserError, match="the samples have the classes cat, sea lion, dog, the reference a"):
         read_samples(root, ("a", "b", "c"))
     (root / "samples.json").write_text(json.dumps(facts)[:40])

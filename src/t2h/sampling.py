@@ -82,32 +82,26 @@ class Sampling:
 NAMES = tuple(entry.name for entry in fields(Sampling))
 
 
-def _flags(name: str, leave_out: tuple[str, ...] = ()) -> Any:
+def _flags(name: str, leave_out: str = "") -> Any:
     hints = get_type_hints(Sampling, include_extras=True)
-    entries = []
-    for key in NAMES:
-        kind, about = get_args(hints[key])
-        if key not in leave_out:
-            entries.append((key, Annotated[kind | None, about], field(default=None)))
+    kinds = {key: get_args(hints[key]) for key in NAMES if key != leave_out}
+    entries = [(key, Annotated[kind | None, about], field(default=None)) for key, (kind, about) in kinds.items()]
     about_all = {"__doc__": "How images are drawn.", "__module__": __name__}
     return make_dataclass(name, entries, frozen=True, namespace=about_all)
 
 
 if TYPE_CHECKING:
 
-    class SamplingFlags:
-        """The fields of `Sampling`; None is the run's own."""
-
-        def __init__(self, **values: Any) -> None: ...
-
     class CurveFlags:
         """The fields of `Sampling` without w, for verbs that take several; None is the run's own."""
 
         def __init__(self, **values: Any) -> None: ...
 
+    class SamplingFlags(CurveFlags):
+        """The fields of `Sampling`; None is the run's own."""
+
 else:
-    SamplingFlags = _flags("SamplingFlags")
-    CurveFlags = _flags("CurveFlags", leave_out=("w",))
+    SamplingFlags, CurveFlags = _flags("SamplingFlags"), _flags("CurveFlags", leave_out="w")
 
 SHORT = 5_000_000
 """Images seen below which ancestral sampling is a run's own. After 100,000 to 160,000 images DDIM draws noise where
@@ -138,18 +132,17 @@ def set_steps(scheduler: Any, steps: int, device: Any = "cpu") -> None:
     Raises:
         UserError: for a number that it does not take, with those that it takes.
     """
-    if not _takes(scheduler, steps, device):
+
+    def takes(count: int) -> bool:
+        try:
+            scheduler.set_timesteps(count, device=device)
+        except (ValueError, IndexError, AssertionError):
+            return False
+        return len(scheduler.timesteps.unique()) >= count  # at equal times some schedulers divide by zero
+
+    if not takes(steps):
         total = scheduler.config["num_train_timesteps"]
-        largest = next((n for n in range(total, 0, -1) if _takes(scheduler, n)), None)
-        smallest = next((n for n in range(1, total + 1) if _takes(scheduler, n)), None)
+        largest = next((n for n in range(total, 0, -1) if takes(n)), None)
+        smallest = next((n for n in range(1, total + 1) if takes(n)), None)
         allowed = f"no number of the {total} steps of this network" if largest is None else f"{smallest} to {largest}"
         raise UserError(f"steps is {steps}; {type(scheduler).__name__} takes {allowed}.")
-
-
-def _takes(scheduler: Any, steps: int, device: Any = "cpu") -> bool:
-    """Whether these steps lie at different times; at equal ones some schedulers divide by zero."""
-    try:
-        scheduler.set_timesteps(steps, device=device)
-    except (ValueError, IndexError, AssertionError):
-        return False
-    return len(scheduler.timesteps.unique()) >= steps

@@ -15,9 +15,9 @@ import yaml
 
 from t2h.data.longtail import check_imbalance
 from t2h.errors import UserError, unknown_name
-from t2h.evaluation.options import MetricOptions
 from t2h.methods import describe
 from t2h.results.metrics import COMPUTED
+from t2h.results.options import MetricOptions
 from t2h.sampling import NAMES, CurveFlags, Sampling
 from t2h.training.config import TrainConfig
 

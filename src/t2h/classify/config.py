@@ -81,35 +81,25 @@ class StudyConfig:
         """
         whole_is_more = self.data.imbalance != 1 or self.data.counts is not None
         arms = self.arms or ("long-tailed", "filled", "balanced" if whole_is_more else "resampled")
-        sources = (*self.run, *self.samples)
+        sources, ws, seeds = (*self.run, *self.samples), len(self.w), " ".join(map(str, self.seeds))
         for arm in arms:
             if arm not in ARMS:
                 raise unknown_name("arm", arm, ARMS)
-        for mistake, says in (
-            (
-                "balanced" in arms and not whole_is_more,
-                "the arm `balanced` is what a long tail leaves out as well; give --imbalance or --counts, or other "
-                "--arms.",
+        if "balanced" in arms and not whole_is_more:
+            raise UserError(
+                "the arm `balanced` is what a long tail leaves out as well; "
+                "give --imbalance or --counts, or other --arms."
+            )
+        for says, mistake in {
+            "the arm `filled` needs synthetic images; give --run or --samples.": "filled" in arms and not sources,
+            "--run and --samples: give each folder or file once.": len({p.resolve() for p in sources}) < len(sources),
+            f"--w has {ws} weights for {len(self.run)} runs; give one, or one for each run.": (
+                ws not in (0, 1, len(self.run))
             ),
-            ("filled" in arms and not sources, "the arm `filled` needs synthetic images; give --run or --samples."),
-            (
-                len({path.resolve() for path in sources}) < len(sources),
-                "--run and --samples: give each folder or file once.",
-            ),
-            (
-                len(self.w) not in (0, 1, len(self.run)),
-                f"--w has {len(self.w)} weights for {len(self.run)} runs; give one, or one for each run.",
-            ),
-            (
-                self.fill_to is not None and self.fill_to < 1,
-                f"--fill-to is {self.fill_to}; it must be at least 1.",
-            ),
-            (len(set(arms)) < len(arms), f"--arms {' '.join(arms)}: give each once."),
-            (
-                not 0 < len(self.seeds) == len(set(self.seeds)),
-                f"--seeds {' '.join(map(str, self.seeds))}: give at least one, each once.",
-            ),
-        ):
+            f"--fill-to is {self.fill_to}; it must be at least 1.": self.fill_to is not None and self.fill_to < 1,
+            f"--arms {' '.join(arms)}: give each once.": len(set(arms)) < len(arms),
+            f"--seeds {seeds}: give at least one, each once.": not 0 < len(self.seeds) == len(set(self.seeds)),
+        }.items():
             if mistake:
                 raise UserError(says)
         return arms

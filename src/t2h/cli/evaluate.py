@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from t2h.cli._parse import parse
-from t2h.evaluation.options import MetricOptions
+from t2h.errors import UserError
+from t2h.results.options import MetricOptions
 from t2h.sampling import CurveFlags
-
-if TYPE_CHECKING:
-    from t2h.evaluation.reference import Reference
-    from t2h.features.base import FeatureExtractor
 
 
 @dataclass(frozen=True)
@@ -60,15 +57,20 @@ def main(argv: list[str]) -> int:
     from t2h.device import pick_device
     from t2h.evaluation.curve import Drawing, evaluate_run, evaluate_stored
     from t2h.evaluation.judge import Judge
-    from t2h.evaluation.reference_file import load_reference
+    from t2h.evaluation.reference_file import extractor_for, load_reference
     from t2h.results.compare import summary
+    from t2h.samples.draw import pipeline_folder
 
-    _check(args)
+    runs = [path for path in args.source if path.suffix in (".pt", ".pth", ".xz") or pipeline_folder(path)]
+    _check(args, runs)
     device = str(pick_device(args.device))
-    reference = load_reference(args.reference)
-    judge = Judge(reference, _extractor(args, reference, device), args.options)
-    first, out = args.source[0], args.out or default_out(args.source[0], args.reference)
-    if is_run(first):
+    reference, first = load_reference(args.reference), args.source[0]
+    extractor = extractor_for(reference, device, args.features, args.inception_weights)
+    judge = Judge(reference, extractor, args.options)
+    out = args.out or first.with_name(f"{first.name.removesuffix('.npz')}.json")
+    if args.out is None and runs and first.is_dir():
+        out = first / "results" / f"{args.reference.stem}.json"
+    if runs:
         drawing = Drawing(args.per_class, args.sampling, args.batch_size, device, args.float_images, args.pictures)
         result = evaluate_run(first, args.w, judge, out, drawing, args.name)
     else:
@@ -78,25 +80,10 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def is_run(path: Path) -> bool:
-    """Whether images can be drawn from there: a run, a pipeline folder, or a checkpoint file."""
-    folders = (path / "pipeline", path)
-    return path.suffix in (".pt", ".pth", ".xz") or any((folder / "model_index.json").is_file() for folder in folders)
-
-
-def default_out(source: Path, reference: Path) -> Path:
-    """Where the result goes unless --out says otherwise."""
-    if is_run(source) and source.is_dir():
-        return source / "results" / f"{reference.stem}.json"
-    return source.with_name(f"{source.name.removesuffix('.npz')}.json")
-
-
-def _check(args: Args) -> None:
-    from t2h.errors import UserError
-
+def _check(args: Args, runs: list[Path]) -> None:
     if not args.source:
         raise UserError("nothing to judge; give a run, or sample folders or .npz files.")
-    if any(is_run(path) for path in args.source) and len(args.source) > 1:
+    if runs and len(args.source) > 1:
         raise UserError("one run at a time; give its guidance weights with --w.")
     if not args.source[0].exists():
         raise UserError(f"{args.source[0]} does not exist; give a run, a sample folder or an .npz file.")
@@ -104,17 +91,3 @@ def _check(args: Args) -> None:
         raise UserError(f"--per-class is {args.per_class}; it must be at least 1.")
     if len(set(args.w)) < len(args.w):
         raise UserError(f"--w {' '.join(f'{w:g}' for w in args.w)}: give each weight once.")
-
-
-def _extractor(args: Args, reference: Reference, device: str) -> FeatureExtractor:
-    """The network that the reference was made with, unless another was asked for (then `Reference.check` refuses)."""
-    from t2h.features.inception import RESIZES
-    from t2h.features.load import extractor_like, load_extractor
-
-    seen_by = reference.seen_by
-    own = reference.extractor(device)
-    if own is not None and args.features in (None, "classifier"):
-        return own
-    name = args.features or ("inception" if seen_by is None else extractor_like(seen_by.name))
-    resize = seen_by.resize if seen_by is not None and name == "inception" and seen_by.resize in RESIZES else RESIZES[0]
-    return load_extractor(name, device, args.inception_weights, resize)

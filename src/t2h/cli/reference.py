@@ -47,16 +47,8 @@ def main(argv: list[str]) -> int:
 
     if args.out.suffix not in (".safetensors", ".npz"):
         raise UserError(f"--out {args.out}: a reference file ends in .safetensors or .npz.")
-    reference = reference_of(
-        args.data,
-        args.features,
-        str(pick_device(args.device)),
-        args.inception_weights,
-        args.held_out_split,
-        True,
-        args.resize,
-        args.batch_size,
-    )
+    device, weights, held_out = str(pick_device(args.device)), args.inception_weights, args.held_out_split
+    reference = reference_of(args.data, args.features, device, weights, held_out, True, args.resize, args.batch_size)
     save_reference(reference, args.out)
     if (classifier := reference.extractor()) is not None:
         print(f"classifier: {classifier.accuracy:.1%} right on images of {reference.name} that it was not trained on")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -38,21 +39,13 @@ class Args:
     """Go on with a run for more steps than it was begun with."""
 
 
-def _preset(argv: list[str]) -> TrainConfig | None:
-    from t2h.training.presets import preset
-
-    for i, word in enumerate(argv):
-        if word.startswith("--preset="):
-            return preset(word.removeprefix("--preset="))
-        if word == "--preset" and i + 1 < len(argv):
-            return preset(argv[i + 1])
-    return None
-
-
 def main(argv: list[str]) -> int:
     """Train, or print the plan; 130 or 143 after a signal."""
-    begin = _preset(argv)
-    args = parse(Args, "train", argv, default=None if begin is None else Args(config=begin))
+    from t2h.training.presets import preset
+
+    words = [part for word in argv for part in word.split("=", 1)]
+    named = [after for word, after in pairwise(words) if word == "--preset"]
+    args = parse(Args, "train", argv, default=Args(config=preset(named[0])) if named else None)
     config = args.config
     if args.dry_run:
         from t2h.data import load
@@ -69,20 +62,16 @@ def main(argv: list[str]) -> int:
     name = data.resolve().name if data.exists() else data.name
     out = args.out or Path("runs") / re.sub(r"[^\w.+-]+", "-", f"{name}-{config.objective}")
     result = train(config, out, extend=args.extend)
+    seen = f"{result.step:,} steps, {result.images_seen:,} images seen"
     if not result.main_process:
         return result.exit_status
     if result.status == "interrupted":
-        print(
-            f"Saved at step {result.step:,} ({result.images_seen:,} images seen). The same command goes on from there."
-        )
+        print(f"Saved after {seen}. The same command goes on from there.")
         return result.exit_status
     if result.status == "already finished":
-        print(
-            f"{out} is finished: {result.step:,} steps, {result.images_seen:,} images seen. "
-            "More --steps with --extend goes on."
-        )
+        print(f"{out} is finished: {seen}. More --steps with --extend goes on.")
         return 0
-    print(f"Finished: {result.step:,} steps, {result.images_seen:,} images seen.")
+    print(f"Finished: {seen}.")
     print(f"  network   {out / 'pipeline'}")
     if config.machine.grid_every is not None:
         print(f"  samples   {out / 'grids' / f'step_{result.step:08d}.png'}")

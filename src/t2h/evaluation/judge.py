@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from t2h.errors import UserError
-from t2h.evaluation.options import MetricOptions
 from t2h.evaluation.reference import Reference
 from t2h.features.base import FeatureExtractor
 from t2h.features.classifier import ClassifierFeatures
@@ -26,6 +25,7 @@ from t2h.metrics.memorisation import memorisation_threshold
 from t2h.metrics.neighbours import nearest, neighbour_distances
 from t2h.metrics.prd import precision_recall_distributions
 from t2h.metrics.precision_recall import manifold_metrics
+from t2h.results.options import MetricOptions
 from t2h.results.point import Metrics, Value
 from t2h.results.statistics import proportion_interval
 

@@ -11,8 +11,10 @@ from safetensors import SafetensorError, safe_open
 
 from t2h.errors import UserError
 from t2h.evaluation.reference import ARRAYS, Features, Reference, tensors_of
-from t2h.features.base import file_sha256
+from t2h.features.base import FeatureExtractor, file_sha256
 from t2h.features.cache import write_safely
+from t2h.features.inception import RESIZES
+from t2h.features.load import extractor_like, load_extractor
 from t2h.files import replaced
 from t2h.metrics.fid import FeatureStatistics
 
@@ -95,3 +97,19 @@ def _load_npz(path: Path) -> Reference:
             sigma += np.triu(sigma, 1).T
         count = int(file["n"]) if "n" in file else 0
     return Reference(path.stem, "unknown", FeatureStatistics(count, mean, (sigma + sigma.T) / 2), file_sha256(path))
+
+
+def extractor_for(
+    reference: Reference, device: str, features: str | None = None, inception_weights: Path | None = None
+) -> FeatureExtractor:
+    """The network that the reference was made with, unless ``features`` names another.
+
+    Raises:
+        UserError: as `load_extractor`.
+    """
+    if features in (None, "classifier") and (own := reference.extractor(device)) is not None:
+        return own
+    seen_by = reference.seen_by
+    name = features or ("inception" if seen_by is None else extractor_like(seen_by.name))
+    resize = seen_by.resize if seen_by is not None and name == "inception" and seen_by.resize in RESIZES else RESIZES[0]
+    return load_extractor(name, device, inception_weights, resize)

@@ -109,23 +109,21 @@ class T2HPipeline(DiffusionPipeline):
         if isinstance(labels, Tensor | np.ndarray):
             labels = labels.tolist()
         listed = list(labels) if isinstance(labels, Sequence) and not isinstance(labels, str) else [labels]
+        names, k, ids = self.config["class_names"], self.num_classes, []
         if not listed:
             raise UserError("class_labels is empty; give at least one class id or name.")
-        return [self._class_id(label) for label in listed]
-
-    def _class_id(self, label: Any) -> int:
-        names, k = self.config["class_names"], self.num_classes
         if k is None:
             raise UserError("this network is unconditional: leave class_labels=None and give batch_size.")
-        if isinstance(label, str):
-            if label not in names:
+        for label in listed:
+            if isinstance(label, str) and label not in names:
                 raise unknown_name("class", label, names)
-            return names.index(label)
-        if not isinstance(label, int | np.integer):
-            raise UserError(f"class id {label!r} is no whole number; this network has classes 0 ... {k - 1}.")
-        if not 0 <= label < k:
-            raise UserError(f"class id {label} is out of range; this network has classes 0 ... {k - 1}.")
-        return int(label)
+            number = names.index(label) if isinstance(label, str) else label
+            if not isinstance(number, int | np.integer):
+                raise UserError(f"class id {label!r} is no whole number; this network has classes 0 ... {k - 1}.")
+            if not 0 <= number < k:
+                raise UserError(f"class id {label} is out of range; this network has classes 0 ... {k - 1}.")
+            ids.append(int(number))
+        return ids
 
     @torch.no_grad()
     def __call__(
@@ -195,11 +193,9 @@ class T2HPipeline(DiffusionPipeline):
 
         images = (xt.float() / 2 + 0.5).clamp(0, 1)
         self.maybe_free_model_hooks()
-        drawn: Any = images
-        if output_type != "pt":
-            drawn = images.cpu().permute(0, 2, 3, 1).numpy()
-            if output_type == "pil":
-                drawn = self.numpy_to_pil(drawn)
+        drawn: Any = images if output_type == "pt" else images.cpu().permute(0, 2, 3, 1).numpy()
+        if output_type == "pil":
+            drawn = self.numpy_to_pil(drawn)
         return ImagePipelineOutput(images=drawn) if return_dict else (drawn,)
 
     def _guided(

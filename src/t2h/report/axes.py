@@ -42,13 +42,6 @@ def ticks(low: float, high: float, about: int) -> list[float]:
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten between low and high; only the powers if those would be too many."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    fine = [m * 10.0**p for p in powers for m in (1, 2, 5) if low <= m * 10.0**p <= high]
-    return fine if len(fine) <= 7 else [10.0**p for p in powers if low <= 10.0**p <= high]
-
-
 def axis_text(number: float) -> str:
     """1,500 as 1.5k, 2,000,000 as 2M, 0.25 as it is."""
     for unit, name in ((1e6, "M"), (1e3, "k")):
@@ -97,7 +90,16 @@ class Frame:
 
     @property
     def y_ticks(self) -> list[float]:
-        return log_ticks(self.y_low, self.y_high) if self.log else ticks(self.y_low, self.y_high, 4)
+        """On a logarithmic axis 1, 2 and 5 times powers of ten, or only the powers if those would be too many."""
+        if not self.log:
+            return ticks(self.y_low, self.y_high, 4)
+        powers = [10.0**p for p in range(math.floor(math.log10(self.y_low)), math.ceil(math.log10(self.y_high)) + 1)]
+        fine = [m * power for power in powers for m in (1, 2, 5) if self.y_low <= m * power <= self.y_high]
+        return fine if len(fine) <= 7 else [power for power in powers if self.y_low <= power <= self.y_high]
+
+    @property
+    def middle(self) -> float:
+        return (self.left + self.right) / 2
 
     def x(self, x: float) -> float:
         span = self.x_high - self.x_low

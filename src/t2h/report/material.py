@@ -66,9 +66,7 @@ def read_material(inputs: Sequence[Path]) -> Material:
     runs: dict[Path, Run] = {}
     for path in inputs:
         if not path.exists():
-            raise UserError(
-                f"{path} does not exist; give run folders (of `t2h train`) or result files (of `t2h evaluate`)."
-            )
+            raise UserError(f"{path} does not exist; give run folders of `t2h train` or results of `t2h evaluate`.")
         files = sorted(path.glob("results/*.json")) if path.is_dir() else [path]
         found = {file.resolve(): read_result(file) for file in files}
         if path.is_dir():
@@ -106,19 +104,13 @@ def _read_run(folder: Path, name: str) -> Run:
     if not any((folder / file).exists() for file in _RUN_FILES):
         raise UserError(f"{folder} is no run: it has none of {', '.join(_RUN_FILES)}.")
     lines = json_lines(folder / "metrics.jsonl")
-    steps = {
-        line["step"]: line for line in lines if isinstance(line.get("loss"), int | float) and "step" in line
-    }  # a resumed run writes some steps twice: the last one counts
+    losses = [line for line in lines if isinstance(line.get("loss"), int | float) and "step" in line]
+    steps = {line["step"]: line for line in losses}  # a resumed run writes some steps twice: the last one counts
     classes, config = folder / "classes.json", folder / "config.yaml"
     try:
         table = ClassTable.from_dict(json.loads(classes.read_text("utf-8"))) if classes.exists() else None
     except ValueError as error:
         raise UserError(f"{classes} is damaged ({error}); train again, or remove it.") from error
-    return Run(
-        name=name,
-        folder=folder,
-        table=table,
-        log=tuple(steps[step] for step in sorted(steps)),
-        transfer=last_value(lines, "transfer"),
-        config=config.read_text(encoding="utf-8") if config.exists() else None,
-    )
+    log = tuple(steps[step] for step in sorted(steps))
+    text = config.read_text(encoding="utf-8") if config.exists() else None
+    return Run(name, folder, table, log, last_value(lines, "transfer"), text)

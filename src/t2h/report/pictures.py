@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import math
 import re
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,13 +49,12 @@ def samples_view(material: Material, table: ClassTable | None) -> dict[str, Any]
         elif grid := _grid(run):
             grids.append(grid)
     labels = [c for c in table.order if any(c in found for found in strips.values())] if table else []
-    shown = [labels[i] for i in np.linspace(0, len(labels) - 1, min(len(labels), _MAX_ROWS)).round().astype(int)]
     rows = []
-    for c in shown:
-        cells = [(name, material.slot(name), found.get(c)) for name, found in strips.items()]
-        rows.append({"label": class_label(table, c), "cells": cells})
-    if len(shown) < len(labels):
-        remarks.append(f"{len(shown)} of {len(labels)} classes, evenly spread from head to tail.")
+    for i in np.linspace(0, len(labels) - 1, min(len(labels), _MAX_ROWS)).round().astype(int):
+        cells = [(name, material.slot(name), found.get(labels[i])) for name, found in strips.items()]
+        rows.append({"label": class_label(table, labels[i]), "cells": cells})
+    if len(rows) < len(labels):
+        remarks.append(f"{len(rows)} of {len(labels)} classes, evenly spread from head to tail.")
     if rows:
         remarks.append(f"The first {PER_ROW} stored samples of each class, unselected.")
     if drawn_at:
@@ -67,10 +66,15 @@ def nearest_view(material: Material, result: Result) -> dict[str, Any] | None:
     """For the rarest classes: samples, and under each the nearest training image with its distance."""
     found = [(_number(w), entries) for w, entries in result.images.items() if isinstance(entries, list)]
     w, entries = min(found, key=lambda item: _distance(item[0]), default=(None, []))
-    by_class: dict[int, list[Any]] = {}
+    by_class: dict[int, list[dict[str, Any]]] = {}
     for entry in entries:
-        if pair := _pair(entry, result.table):
-            by_class.setdefault(entry["class"], []).append(pair)
+        with suppress(KeyError, TypeError, ValueError, OSError, SyntaxError):  # the file is damaged there
+            label = int(entry["class"])
+            name = class_label(result.table, label)["name"]
+            sample = _decoded(entry["png"], f"Sample of class {name}")
+            real = _decoded(entry["nearest_png"], "Its nearest training image")
+            pair = {"sample": sample, "real": real, "distance": f"{float(entry['distance']):.2f}"}
+            by_class.setdefault(label, []).append(pair)
     order = {c: rank for rank, c in enumerate(result.table.order if result.table else ())}
     rows = [
         {"label": class_label(result.table, c), "pairs": by_class[c][:10]}
@@ -114,44 +118,29 @@ def _strips(images: Any, labels: np.ndarray, table: ClassTable, name: str) -> di
         for i, picture in enumerate(pictures):
             strip.paste(picture, (i * step, 0))
         alt = f"{len(pictures)} samples of class {class_label(table, label)['name']} by {name}"
-        strips[label] = Picture(png(strip), alt, height <= 64)
+        strips[label] = Picture(_address(strip), alt, height <= 64)
     return strips
 
 
 def _grid(run: Run) -> tuple[str, Picture] | None:
+    """The last grid of the training; none where it is damaged."""
     files = sorted(run.folder.glob("grids/*.png"), key=lambda file: [int(n) for n in re.findall(r"\d+", file.stem)])
-    try:
-        image = Image.open(files[-1]).convert("RGB") if files else None
-    except OSError:
-        return None
-    if image is None:
-        return None
-    image.thumbnail((1000, 4000))
-    caption = f"{run.name}, {files[-1].stem.replace('_', ' ')}"
-    return caption, Picture(png(image), f"{caption}: samples, rows from head to tail", image.width < 320)
+    for file in files[-1:]:
+        with suppress(OSError):
+            image = Image.open(file).convert("RGB")
+            image.thumbnail((1000, 4000))
+            caption = f"{run.name}, {file.stem.replace('_', ' ')}"
+            return caption, Picture(_address(image), f"{caption}: samples, rows from head to tail", image.width < 320)
+    return None
 
 
-def _pair(entry: Any, table: ClassTable | None) -> dict[str, Any] | None:
-    if not isinstance(entry, dict) or not isinstance(entry.get("class"), int):
-        return None
-    name = class_label(table, entry["class"])["name"]
-    sample = _decoded(entry.get("png"), f"Sample of class {name}")
-    real = _decoded(entry.get("nearest_png"), "Its nearest training image")
-    distance = _number(entry.get("distance"))
-    text = "—" if distance is None else f"{distance:.2f}"
-    return {"sample": sample, "real": real, "distance": text} if sample and real else None
+def _decoded(encoded: str, alt: str) -> Picture:
+    """A picture from base64; raises what Pillow and base64 raise if it is no PNG."""
+    image = Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)), formats=["PNG"]).convert("RGB")
+    return Picture(_address(image), alt, image.height <= 64)
 
 
-def _decoded(encoded: Any, alt: str) -> Picture | None:
-    """A picture from base64 that truly is a PNG; None otherwise."""
-    try:
-        image = Image.open(io.BytesIO(base64.b64decode(str(encoded), validate=True)), formats=["PNG"]).convert("RGB")
-    except (binascii.Error, ValueError, OSError, SyntaxError):
-        return None
-    return Picture(png(image), alt, image.height <= 64)
-
-
-def png(image: Image.Image) -> str:
+def _address(image: Image.Image) -> str:
     """The image as a data address."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
 from t2h.report.axes import Line, axis_text, percent_text
-from t2h.report.charts import MANY, Bar, BarRow, bar_chart, line_chart
-from t2h.report.drawing import Chart
+from t2h.report.charts import MANY, Bar, BarRow, Chart, bar_chart, line_chart
 from t2h.report.material import Material, Run
 from t2h.results.metrics import Metric, main_keys, metric_of
-from t2h.results.point import NOTHING, Point
-from t2h.results.result import PAPER_W, ClassTable, Result
+from t2h.results.point import NOTHING, Metrics
+from t2h.results.result import PAPER_W, ClassTable
 
 GROUPS = ("head", "medium", "tail")
 
@@ -26,28 +25,11 @@ class Plot(NamedTuple):
     about: str = ""
 
 
-def counts_chart(table: ClassTable, title: str) -> Chart:
-    """Training images of each class, head to tail."""
-    rows = []
-    for c in table.order:
-        hint = f"{table.names[c]}: {table.counts[c]:,} training images ({table.group(c)})"
-        bar = Bar(table.group(c), float(table.counts[c]), f"{table.counts[c]:,}", hint)
-        rows.append(BarRow(table.names[c], (bar,)))
-    return bar_chart(title, rows)
-
-
-def counts_legend(table: ClassTable) -> list[tuple[str, str]]:
-    """(slot, text) of each group: its share of the images."""
-    members = {group: [n for c, n in enumerate(table.counts) if table.group(c) == group] for group in GROUPS}
-    total = sum(table.counts) or 1
-    return [(group, f"{group}: {100 * sum(n) / total:.0f} % of images") for group, n in members.items() if n]
-
-
 def counts_file(name: str, class_names: Sequence[str], class_counts: Sequence[int]) -> str:
-    """The chart of a data set as an SVG file of its own."""
+    """The images of each class of a data set, head to tail, as an SVG file of its own."""
     table = ClassTable(tuple(class_names), tuple(class_counts))
     title = f"{name}: {sum(class_counts):,} images in {len(class_counts)} classes"
-    return counts_chart(table, title).file(counts_legend(table))
+    return _counts_chart(table, title).file(_counts_legend(table))
 
 
 def counts_view(table: ClassTable) -> dict[str, Any]:
@@ -59,82 +41,85 @@ def counts_view(table: ClassTable) -> dict[str, Any]:
         facts += [("rarest to most frequent", f"1 : {max(held) / min(held):.3g}")]
     if len(held) < len(counts):
         facts.append(("classes without an image", f"{len(counts) - len(held):,}"))
-    chart = counts_chart(table, "Training images of each class, from the most frequent to the rarest")
-    return {"chart": chart, "legend": counts_legend(table), "facts": facts}
+    chart = _counts_chart(table, "Training images of each class, from the most frequent to the rarest")
+    return {"chart": chart, "legend": _counts_legend(table), "facts": facts}
 
 
-def main_and_further(plots: dict[str, Plot]) -> dict[str, list[Plot]]:
-    """The plots of the main metrics, and those of the others."""
+def _counts_chart(table: ClassTable, title: str) -> Chart:
+    rows: list[BarRow] = []
+    for c in table.order:
+        group, count = table.group(c), table.counts[c]
+        hint = f"{table.names[c]}: {count:,} training images ({group})"
+        rows.append((table.names[c], [Bar(group, float(count), f"{count:,}", hint)]))
+    return bar_chart(title, rows)
+
+
+def _counts_legend(table: ClassTable) -> list[tuple[str, str]]:
+    """(slot, text) of each group: its share of the images."""
+    members = {group: [n for c, n in enumerate(table.counts) if table.group(c) == group] for group in GROUPS}
+    total = sum(table.counts) or 1
+    return [(group, f"{group}: {100 * sum(n) / total:.0f} % of images") for group, n in members.items() if n]
+
+
+def _by_metric(measured: Iterable[Metrics], chart_of: Callable[[Metric], Chart | None]) -> dict[str, list[Plot]] | None:
+    """A plot for each metric that has a chart: the main ones, and the further ones; None if there is none."""
+    plots = {}
+    for key in dict.fromkeys(key for metrics in measured for key in metrics):
+        metric = metric_of(key)
+        if (chart := chart_of(metric)) is not None:
+            plots[key] = Plot(f"{metric.label} {metric.hint}", chart, metric.about)
     main = main_keys(plots)
-    return {
-        "main": [plots[key] for key in main],
-        "further": [plot for key, plot in plots.items() if key not in main],
-    }
+    further = [plot for key, plot in plots.items() if key not in main]
+    return {"main": [plots[key] for key in main], "further": further} if plots else None
+
+
+def _number_text(metric: Metric) -> Callable[[float], str]:
+    return percent_text if metric.percent else axis_text
 
 
 def curves_view(material: Material) -> dict[str, list[Plot]] | None:
     """Each metric over w, for the results that have it at two or more points."""
-    keys = dict.fromkeys(key for result in material.results for point in result.points for key in point.metrics)
-    plots = {}
-    for key in keys:
-        metric = metric_of(key)
-        lines = [_curve(material, result, key) for result in material.results]
+
+    def chart(metric: Metric) -> Chart | None:
+        lines = []
+        for result in material.results:
+            values = {point.w: point.get(metric.key) for point in result.points if point.w is not None}
+            y, intervals = tuple(v.value for v in values.values()), tuple(v.interval for v in values.values())
+            lines.append(Line(result.name, material.slot(result.name), tuple(values), y, intervals))
         lines = [line for line in lines if len(line.points) > 1]
-        if not lines:
-            continue
         w = sorted({x for line in lines for x in line.x})
-        chart = line_chart(
-            f"{metric.label} over the guidance weight w",
-            lines,
-            "guidance weight w",
-            "{:g}".format,
-            _axis(metric),
-            w if len(w) <= 9 else None,
-            marked_x=PAPER_W,
-        )
-        plots[key] = Plot(f"{metric.label} {metric.hint}", chart, metric.about)
-    return main_and_further(plots) if plots else None
+        title, label, number = f"{metric.label} over the guidance weight w", "guidance weight w", _number_text(metric)
+        w_ticks = w if len(w) <= 9 else None
+        return line_chart(title, lines, label, "{:g}".format, number, w_ticks, marked_x=PAPER_W) if lines else None
 
-
-def _curve(material: Material, result: Result, key: str) -> Line:
-    values = {point.w: point.get(key) for point in result.points if point.w is not None}
-    y, intervals = tuple(v.value for v in values.values()), tuple(v.interval for v in values.values())
-    return Line(result.name, material.slot(result.name), tuple(values), y, intervals)
-
-
-def _axis(metric: Metric) -> Callable[[float], str]:
-    return percent_text if metric.percent else axis_text
+    return _by_metric((point.metrics for result in material.results for point in result.points), chart)
 
 
 def classes_view(material: Material, table: ClassTable) -> dict[str, Any] | None:
     """Each metric of single classes, in order of frequency, at the w nearest to 1.5."""
     results = [result for result in material.results if result.table == table]
     points = [(result.name, point) for result in results if (point := result.nearest()) and point.classes]
-    keys = dict.fromkeys(key for _, point in points for row in point.classes for key in row.metrics)
-    plots = {}
-    for key in keys:
-        metric = metric_of(key)
-        rows = [BarRow(table.names[c], _class_bars(material, table, c, points, metric)) for c in table.order]
-        if any(bar.value is not None for row in rows for bar in row.bars):
-            title = f"{metric.label} of each class, from the most frequent to the rarest"
-            plots[key] = Plot(f"{metric.label} {metric.hint}", bar_chart(title, rows, _axis(metric)), metric.about)
+    measured = [(name, {row.label: row.metrics for row in point.classes}) for name, point in points]
+
+    def chart(metric: Metric) -> Chart | None:
+        rows: list[BarRow] = []
+        for c in table.order:
+            bars = []
+            for name, by_class in measured:
+                value = by_class.get(c, {}).get(metric.key, NOTHING)
+                text = metric.text(value.value)
+                hint = text if value.value is not None else f"absent: {value.reason}"
+                hint += "" if value.n is None else f", {value.n:,} samples"
+                hint = f"{table.names[c]} ({table.counts[c]:,} training images), {name}: {hint}"
+                bars.append(Bar(material.slot(name), value.value, text, hint, value.interval))
+            rows.append((table.names[c], bars))
+        there = any(bar.value is not None for _, bars in rows for bar in bars)
+        title = f"{metric.label} of each class, from the most frequent to the rarest"
+        return bar_chart(title, rows, _number_text(metric)) if there else None
+
+    plots = _by_metric((metrics for _, by_class in measured for metrics in by_class.values()), chart)
     legend = [(material.slot(name), f"{name} at {at(point.w)}") for name, point in points]
-    return {"legend": legend, "wide": len(table.order) > MANY, **main_and_further(plots)} if plots else None
-
-
-def _class_bars(
-    material: Material, table: ClassTable, label: int, points: Sequence[tuple[str, Point]], metric: Metric
-) -> tuple[Bar, ...]:
-    bars = []
-    for name, point in points:
-        measured = next((row.metrics for row in point.classes if row.label == label), {})
-        value = measured.get(metric.key, NOTHING)
-        text = metric.text(value.value)
-        hint = text if value.value is not None else f"absent: {value.reason}"
-        hint += "" if value.n is None else f", {value.n:,} samples"
-        hint = f"{table.names[label]} ({table.counts[label]:,} training images), {name}: {hint}"
-        bars.append(Bar(material.slot(name), value.value, text, hint, value.interval))
-    return tuple(bars)
+    return {"legend": legend, "wide": len(table.order) > MANY, **plots} if plots else None
 
 
 def transfer_view(runs: Sequence[Run]) -> list[Plot]:
@@ -147,18 +132,10 @@ def _transfer(run: Run) -> Chart | None:
     edges, total, within, across = ([float(n) for n in part] for part in parts)
     if len(edges) < 2 or not len(edges) - 1 == len(total) == len(within) == len(across):
         return None
-    middles = tuple((a + b) / 2 for a, b in pairwise(edges))
-    lines = [
-        Line(
-            name,
-            slot,
-            middles,
-            tuple(n / all_ if all_ else None for n, all_ in zip(found, total, strict=True)),
-            (),
-            False,
-        )
-        for name, slot, found in (("same class", "within", within), ("another class", "across", across))
-    ]
+    middles, lines = tuple((a + b) / 2 for a, b in pairwise(edges)), []
+    for name, slot, moved in (("same class", "within", within), ("another class", "across", across)):
+        shares = tuple(n / of if of else None for n, of in zip(moved, total, strict=True))
+        lines.append(Line(name, slot, middles, shares, markers=False))
     title = f"Share of transferred targets of {run.name} by timestep"
     return line_chart(title, lines, f"timestep t (0: clean, {edges[-1]:g}: noise)", "{:g}".format, percent_text)
 
@@ -168,32 +145,26 @@ def training_view(material: Material) -> dict[str, Any] | None:
     runs = [run for run in material.runs if len(run.log) > 1]
     if not runs:
         return None
-    lines = [_loss(material, run) for run in runs]
+    lines, rows = [], []
+    for run in runs:
+        slot, last = material.slot(run.name), run.log[-1]
+        size = max(1, -(-len(run.log) // 120), len(run.log) // 40)  # means over 40 to 120 stretches of the log
+        chunks = [run.log[i : i + size] for i in range(0, len(run.log), size)]
+        x = tuple(float(chunk[-1].get("images_seen", chunk[-1]["step"])) for chunk in chunks)
+        lines.append(
+            Line(run.name, slot, x, tuple(fmean(each["loss"] for each in chunk) for chunk in chunks), (), False)
+        )
+        speeds = [speed for each in run.log if (speed := each.get("images_per_second"))]
+        numbers = [last.get("images_seen"), last["step"], median(speeds) if speeds else None]
+        rows.append({"name": run.name, "slot": slot, "numbers": numbers})
     losses = [loss for line in lines for _, loss in line.points]
     low, high = min(losses), max(losses)
     y_range = (max(0.0, low - 0.15 * (high - low)), high + 0.1 * (high - low)) if high > low else None
     chart = line_chart("Training loss over the images seen", lines, "images seen", y_range=y_range)
-    about = "smoothed; methods that aim at different targets have different losses, so read each curve by itself"
-    rows = []
-    for run in runs:
-        last, speeds = run.log[-1], [v for line in run.log if (v := line.get("images_per_second"))]
-        rows.append(
-            {
-                "name": run.name,
-                "slot": material.slot(run.name),
-                "numbers": [last.get("images_seen"), last["step"], median(speeds) if speeds else None],
-            }
-        )
-    return {"plot": Plot("Loss", chart, about if len(runs) > 1 else "smoothed"), "runs": rows}
-
-
-def _loss(material: Material, run: Run) -> Line:
-    """Means over 40 to 120 stretches of the log."""
-    size = max(1, -(-len(run.log) // 120), len(run.log) // 40)
-    chunks = [run.log[i : i + size] for i in range(0, len(run.log), size)]
-    x = tuple(float(chunk[-1].get("images_seen", chunk[-1]["step"])) for chunk in chunks)
-    y = tuple(fmean(line["loss"] for line in chunk) for chunk in chunks)
-    return Line(run.name, material.slot(run.name), x, y, markers=False)
+    about = "smoothed"
+    if len(runs) > 1:
+        about += "; methods that aim at different targets have different losses, so read each curve by itself"
+    return {"plot": Plot("Loss", chart, about), "runs": rows}
 
 
 def at(w: float | None) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from t2h.report.material import Material
 from t2h.report.plots import GROUPS, at
@@ -27,42 +27,33 @@ class Row(NamedTuple):
         return self.metrics.get(metric.key, NOTHING)
 
 
-class MetricTable(NamedTuple):
-    """Rows under the names of metrics; ``best`` holds (row, key) of the best of rivals."""
-
-    second: str
-    metrics: list[Metric]
-    rows: list[Row]
-    best: set[tuple[int, str]]
-
-
 def metric_tables(
     material: Material, results: Sequence[Result], key: str | None, comparable: bool
-) -> dict[str, MetricTable | None] | None:
+) -> dict[str, dict[str, Any] | None] | None:
     """Tables at w = 1.5 and at the best w by ``key``, of every metric at every w, and of groups of classes."""
     if not results:
         return None
-    at_paper_w: list[Row] = []
-    at_best: list[Row] = []
     every: list[Row] = []
-    groups: list[Row] = []
-    shots: list[Row] = []
+    main: list[Row] = []
+    best: list[Row] = []
+    groups: dict[bool, list[Row]] = {True: [], False: []}  # thirds, or shots
     for result in results:
-        name, slot = result.name, material.slot(result.name)
-        every += [Row(name, slot, at(p.w), p.metrics, p.num_images, at(p.w)) for p in result.points]
+
+        def row(what: str, metrics: Metrics, n: int | None, rival: str | None = None, name: str = result.name) -> Row:
+            return Row(name, material.slot(name), what, metrics, n, rival or what)
+
+        every += [row(at(p.w), p.metrics, p.num_images) for p in result.points]
         if p := result.nearest():
-            at_paper_w.append(Row(name, slot, at(p.w), p.metrics, p.num_images, at(p.w)))
+            main.append(row(at(p.w), p.metrics, p.num_images))
             for group, part in p.groups.items():
-                what = f"{group}, {at(p.w)}"
-                (groups if group in GROUPS else shots).append(Row(name, slot, what, part.metrics, None, what))
+                groups[group in GROUPS].append(row(f"{group}, {at(p.w)}", part.metrics, None))
         if key and len(result.points) > 1 and (p := result.best(key)):
-            what = f"best {metric_of(key).label}, {at(p.w)}"
-            at_best.append(Row(name, slot, what, p.metrics, p.num_images, "best"))
+            best.append(row(f"best {metric_of(key).label}, {at(p.w)}", p.metrics, p.num_images, "best"))
     return {
-        "main": _table("Guidance", [*at_paper_w, *at_best], comparable),
+        "main": _table("Guidance", [*main, *best], comparable),
         "every": _table("Guidance", every, comparable, every=True),
-        "groups": _table("Classes", _side_by_side(groups), comparable),
-        "shots": _table("Classes", _side_by_side(shots), comparable),
+        "groups": _table("Classes", _side_by_side(groups[True]), comparable),
+        "shots": _table("Classes", _side_by_side(groups[False]), comparable),
     }
 
 
@@ -72,21 +63,17 @@ def _side_by_side(rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: order.index(row.rival))
 
 
-def _table(second: str, rows: list[Row], comparable: bool, every: bool = False) -> MetricTable | None:
-    """The main metrics that some row has, or every one."""
+def _table(second: str, rows: list[Row], comparable: bool, every: bool = False) -> dict[str, Any] | None:
+    """Rows under the main metrics that some row has, or every one; ``best``: (row, key) of each best of rivals."""
     keys = list(dict.fromkeys(key for row in rows for key in row.metrics))
     if not every:
         keys = main_keys(k for k in keys if any(row.metrics.get(k, NOTHING).value is not None for row in rows)) or keys
     metrics = list(map(metric_of, keys))
-    best = {(i, metric.key) for metric in metrics for i in _best(rows, metric)} if comparable else set()
-    return MetricTable(second, metrics, rows, best) if rows and keys else None
-
-
-def _best(rows: Sequence[Row], metric: Metric) -> Iterable[int]:
-    """The rows with the best value among their rivals; none where two are equally good."""
-    for rival in {row.rival for row in rows}:
-        values = [(i, row.value(metric).value) for i, row in enumerate(rows) if row.rival == rival]
-        measured = [(i, value) for i, value in values if value is not None]
-        for i, value in measured:
-            if len(measured) > 1 and all(metric.is_better(value, other) for j, other in measured if j != i):
-                yield i
+    best = set()
+    for metric in metrics if comparable else ():
+        measured = [(i, row.rival, v) for i, row in enumerate(rows) if (v := row.value(metric).value) is not None]
+        for i, rival, value in measured:
+            others = [other for j, theirs, other in measured if j != i and theirs == rival]
+            if others and all(metric.is_better(value, other) for other in others):
+                best.add((i, metric.key))
+    return {"second": second, "metrics": metrics, "rows": rows, "best": best} if rows and keys else None

@@ -22,6 +22,8 @@ def page_view(material: Material, title: str | None = None) -> dict[str, Any]:
     unlike = differing(results)
     tables = material.tables
     samples = [samples_view(material, table) for table in dict.fromkeys(run.table for run in material.runs)]
+    configs = {result.name: result.run.get("config") for result in material.results}
+    configured = {name: json.dumps(c, indent=2, ensure_ascii=False) for name, c in configs.items() if c}
     return {
         "title": title or _title(material),
         "tiles": [_tile(material, result, key) for result in results] if key and len(results) <= 6 else [],
@@ -35,8 +37,8 @@ def page_view(material: Material, title: str | None = None) -> dict[str, Any]:
         "transfer": transfer_view(material.runs),
         "training": training_view(material),
         "protocol": _protocol(material.results, unlike),
-        "configuration": _configuration(material),
-        "made": [_made(result) for result in material.results],
+        "configuration": configured | {run.name: run.config for run in material.runs if run.config},
+        "results": material.results,
     }
 
 
@@ -53,9 +55,9 @@ def leading_metric(results: Iterable[Result]) -> str | None:
 
 
 def _title(material: Material) -> str:
-    data = list(dict.fromkeys(str(result.data["name"]) for result in material.results if result.data.get("name")))
-    names = material.names[:4] + ([f"{len(material.names) - 4} more"] if len(material.names) > 4 else [])
-    return f"{listing(names)} on {listing(data)}" if data else listing(names)
+    data = dict.fromkeys(str(result.data["name"]) for result in material.results if result.data.get("name"))
+    names = material.names[:4] + [f"{len(material.names) - 4} more"] * (len(material.names) > 4)
+    return f"{listing(names)} on {listing(list(data))}" if data else listing(names)
 
 
 def _tile(material: Material, result: Result, key: str) -> dict[str, str]:
@@ -142,16 +144,3 @@ def _text(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "—"}[value]
     return f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
-
-
-def _configuration(material: Material) -> dict[str, str]:
-    texts = {run.name: run.config for run in material.runs if run.config}
-    own = {r.name: json.dumps(c, indent=2, ensure_ascii=False) for r in material.results if (c := r.run.get("config"))}
-    return own | texts
-
-
-def _made(result: Result) -> str:
-    commit = str(result.package.get("commit") or "")
-    commit = f", commit {commit[:10]}{'+' * commit.endswith('+')}" if commit else ""
-    version = result.package.get("version", "—")
-    return f"{result.name}: measured with t2h {version}{commit}, {result.created or 'at an unknown time'}"

@@ -81,11 +81,9 @@ class Wanted:
     @classmethod
     def of_labels(cls, labels: Int[np.ndarray, " n"]) -> Wanted:
         """One image for each label, in this order."""
-        seen: dict[int, int] = {}
         index = np.zeros(len(labels), dtype=np.int64)
-        for i, label in enumerate(labels.tolist()):
-            index[i] = seen.get(label, 0)
-            seen[label] = index[i] + 1
+        for label in np.unique(labels):
+            index[labels == label] = np.arange(np.sum(labels == label))
         return cls(labels, index)
 
     def __len__(self) -> int:
@@ -97,30 +95,20 @@ class Wanted:
 
 
 def draw_float(
-    pipeline: T2HPipeline,
-    wanted: Wanted,
-    sampling: Sampling,
-    batch_size: int = 250,
-    progress: bool = True,
+    pipeline: T2HPipeline, wanted: Wanted, sampling: Sampling, batch_size: int = 250, progress: bool = True
 ) -> Iterator[Float[np.ndarray, "b h w c"]]:
     """Draw images batch by batch, in the order of ``wanted``, as float32 in [0, 1], (b, H, W, C).
 
-    Args:
-        pipeline: whose network draws; of its scheduler only the noise schedule is used.
-        wanted: which images.
-        sampling: how.
-        batch_size: images a pass; it does not change their noise.
-        progress: show a bar with images/s and time left.
+    Of the pipeline's scheduler only the noise schedule is used. ``batch_size``, the images a pass, does not change
+    their noise.
 
     Raises:
         UserError: for a scheduler or a number of steps that does not suit, a class that is not there, or an arithmetic
             that the device lacks.
     """
-    before = pipeline.scheduler
+    before, training = pipeline.scheduler, pipeline.unet.training
     arithmetic = autocast(pipeline.device, sampling.mixed_precision)
-    scheduler = make_scheduler(sampling.scheduler, Process.of(before))
-    pipeline.scheduler = scheduler
-    training = pipeline.unet.training
+    pipeline.scheduler = make_scheduler(sampling.scheduler, Process.of(before))
     pipeline.unet.eval()
     pipeline.set_progress_bar_config(disable=True)
     try:
@@ -183,6 +171,12 @@ def draw_grid(
     return sample_grid(images, wanted.labels, pipeline.config["class_names"], counts, columns)
 
 
+def pipeline_folder(source: Path) -> Path | None:
+    """The pipeline folder of a run, or of itself; None where there is none."""
+    folders = (recover(source / "pipeline"), recover(source))
+    return next((folder for folder in folders if (folder / "model_index.json").is_file()), None)
+
+
 def load_pipeline(source: Path) -> T2HPipeline:
     """The pipeline of a run folder, of a pipeline folder, or of an official checkpoint file.
 
@@ -193,19 +187,13 @@ def load_pipeline(source: Path) -> T2HPipeline:
         if (source.parent.parent / "config.yaml").exists():
             raise UserError(f"{source} is for going on with the training; give the run, {source.parent.parent}.")
         return from_official(source)
-    for folder in (source / "pipeline", source):
-        if (recover(folder) / "model_index.json").exists():
-            return _quietly(folder)
+    if folder := pipeline_folder(source):
+        shown = diffusers_logging.is_progress_bar_enabled()  # it says nothing for two small parts
+        diffusers_logging.disable_progress_bar()
+        try:
+            return T2HPipeline.from_pretrained(folder)
+        finally:
+            if shown:
+                diffusers_logging.enable_progress_bar()
     state = "does not exist" if not source.exists() else "holds no pipeline/ (no checkpoint was written yet?)"
     raise UserError(f"{source} {state}; give the folder of a run, a pipeline folder, or an official checkpoint.")
-
-
-def _quietly(folder: Path) -> T2HPipeline:
-    """`from_pretrained` without diffusers' own progress bar, which says nothing for two small parts."""
-    shown = diffusers_logging.is_progress_bar_enabled()
-    diffusers_logging.disable_progress_bar()
-    try:
-        return T2HPipeline.from_pretrained(folder)
-    finally:
-        if shown:
-            diffusers_logging.enable_progress_bar()

@@ -14,13 +14,12 @@ import numpy as np
 from jaxtyping import Int
 
 from t2h.data.decode import EncodedImages, encoded, settled
+from t2h.data.sources.folder import SUFFIXES
 from t2h.data.sources.npz import image_array, label_array, read_arrays
 from t2h.data.table import Images, ImageTable
 from t2h.errors import UserError
-from t2h.sampling import Sampling
 
 FACTS = "samples.json"
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 FORMAT = "t2h-samples"
 
 
@@ -47,19 +46,12 @@ class SampleSet:
         """The guidance weight, where it is known."""
         return self.facts.get("w")
 
-    @property
-    def sampling(self) -> Sampling | None:
-        """How the images were drawn, where it is known."""
-        known = all(self.facts.get(key) is not None for key in ("w", "scheduler", "steps", "seed"))
-        return Sampling.of(self.facts) if known else None
-
     def first(self, count: int) -> SampleSet:
         """The first ``count`` images of each class, or of a set without labels; the others are not decoded."""
-        groups = [np.arange(self.images.shape[0])]
-        if self.labels is not None:
-            groups = [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
-        rows = np.concatenate([group[:count] for group in groups])
-        return replace(self, images=self.images[rows], labels=None if self.labels is None else self.labels[rows])
+        if self.labels is None:
+            return replace(self, images=self.images[np.arange(min(count, self.images.shape[0]))])
+        rows = [np.flatnonzero(self.labels == label)[:count] for label in np.unique(self.labels)]
+        return replace(self, images=self.images[np.concatenate(rows)], labels=self.labels[np.concatenate(rows)])
 
     def checked(self) -> SampleSet:
         """The set after every image was decoded once.

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from t2h.errors import UserError
@@ -21,6 +23,8 @@ from t2h.pipeline import T2HPipeline
 from t2h.samples.draw import Wanted, draw
 from t2h.samples.read import FACTS, FORMAT, read_facts, read_samples, slug
 from t2h.sampling import Sampling
+
+Drawn = Callable[[Wanted], Iterator[UInt8[np.ndarray, "b h w c"]]]
 
 
 def weights_sha256(pipeline: T2HPipeline) -> str:
@@ -46,99 +50,72 @@ def facts_of(pipeline: T2HPipeline, sampling: Sampling) -> dict[str, Any]:
     }
 
 
-def class_folder(label: int, name: str, num_classes: int) -> str:
-    """The folder of a class: "07_horse"."""
-    return f"{label:0{len(str(max(num_classes - 1, 0)))}d}_{slug(name)}"
-
-
 def write_samples(
     pipeline: T2HPipeline, wanted: Wanted, sampling: Sampling, out: Path, batch_size: int = 250, progress: bool = True
 ) -> int:
-    """Draw into an `.npz` or a folder. Arguments, result and errors as `sample_to_npz` and `sample_to_folder`."""
-    write = sample_to_npz if out.suffix == ".npz" else sample_to_folder
-    return write(pipeline, wanted, sampling, out, batch_size, progress)
-
-
-def sample_to_folder(
-    pipeline: T2HPipeline, wanted: Wanted, sampling: Sampling, out: Path, batch_size: int = 250, progress: bool = True
-) -> int:
-    """Write PNG images into a folder per class; what is there already is not drawn again.
+    """Draw into a folder of PNG images, or into one `.npz`, what is not there yet.
 
     Returns:
         How many images were drawn now.
 
     Raises:
-        UserError: if the folder holds samples of another network or another sampling.
+        UserError: if the place holds something else: samples of another network or sampling, or a file other labels.
     """
-    made, note = facts_of(pipeline, sampling), out / FACTS
-    if note.exists():
-        _same_samples(read_facts(out), made, out)
+    facts, archive = facts_of(pipeline, sampling), out.suffix == ".npz"
+    if (out if archive else out / FACTS).exists():
+        old = asdict(Sampling()) | read_facts(out)  # what older versions did not write down was the default
+        changed = [key for key in facts if old.get(key) != facts[key]]
+        if changed:
+            shown = "; ".join(f"{key}: {old.get(key)} -> {facts[key]}" for key in changed if key != "class_counts")
+            raise UserError(f"{out} holds samples that were drawn otherwise ({shown}); choose another place for these.")
     elif out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no samples of ours; choose an empty or new folder.")
-    with replaced(note) as file:
-        file.write_text(json.dumps(made, indent=1, ensure_ascii=False), encoding="utf-8")
-    names = made["class_names"]
 
-    def path(label: int, index: int) -> Path:
-        folder = class_folder(label, names[label], len(names)) if label >= 0 else "unconditional"
-        return out / folder / f"{index:05d}.png"
+    def drawn(part: Wanted) -> Iterator[UInt8[np.ndarray, "b h w c"]]:
+        return draw(pipeline, part, sampling, batch_size, progress)
 
-    paths = [path(*pair) for pair in zip(wanted.labels.tolist(), wanted.index.tolist(), strict=True)]
-    missing = np.asarray([i for i, p in enumerate(paths) if not p.exists()], dtype=np.int64)
-    position = 0
-    for images in draw(pipeline, wanted.part(missing), sampling, batch_size, progress):
-        for image in images:
-            with replaced(paths[missing[position]]) as file:
-                Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(file, format="PNG")
-            position += 1
-    return position
+    return _to_archive(drawn, wanted, facts, out, batch_size) if archive else _to_folder(drawn, wanted, facts, out)
 
 
-def sample_to_npz(
-    pipeline: T2HPipeline, wanted: Wanted, sampling: Sampling, out: Path, batch_size: int = 250, progress: bool = True
-) -> int:
-    """Write one .npz: `images` uint8 (N, H, W, C), `labels` int64 (N,), `class_names`, and `protocol` (JSON text).
+def _to_folder(drawn: Drawn, wanted: Wanted, facts: dict[str, Any], out: Path) -> int:
+    with replaced(out / FACTS) as file:
+        file.write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
+    names = facts["class_names"]
+    digits = len(str(max(len(names) - 1, 0)))
+    folders = {c: f"{c:0{digits}d}_{slug(name)}" for c, name in enumerate(names)} | {-1: "unconditional"}
+    places = zip(wanted.labels.tolist(), wanted.index.tolist(), strict=True)
+    paths = [out / folders[label] / f"{index:05d}.png" for label, index in places]
+    missing = np.asarray([i for i, path in enumerate(paths) if not path.exists()], dtype=np.int64)
+    images = (image for batch in drawn(wanted.part(missing)) for image in batch)
+    for i, image in zip(missing, images, strict=True):
+        with replaced(paths[i]) as file:
+            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(file, format="PNG")
+    return len(missing)
 
-    Parts are kept beside it until it is whole, so that an interrupted drawing goes on.
 
-    Returns:
-        How many images were drawn now.
-
-    Raises:
-        UserError: if the file holds samples of another network, another sampling, or other labels.
-    """
-    made = facts_of(pipeline, sampling)
+def _to_archive(drawn: Drawn, wanted: Wanted, facts: dict[str, Any], out: Path, batch_size: int) -> int:
+    """Batches are kept beside the file until it is whole, so that an interrupted drawing goes on."""
     if out.exists():
-        _same_samples(read_facts(out), made, out)
         labels = read_samples(out).labels
         if np.array_equal(np.full(len(wanted), -1) if labels is None else labels, wanted.labels):
             return 0
         raise UserError(f"{out} holds other labels; choose another file, or remove it to draw anew.")
-    parts = out.with_name(f".{out.name}.parts")
-    key = hashlib.sha256(json.dumps([made, wanted.labels.tolist(), wanted.index.tolist()]).encode()).hexdigest()[:16]
-    starts = range(0, len(wanted), batch_size)
-    files = [parts / f"{key}_{batch_size}_{start:08d}.npy" for start in starts]
-    missing = [i for i, file_of_part in enumerate(files) if not file_of_part.exists()]
-    rows = [np.arange(starts[i], min(starts[i] + batch_size, len(wanted))) for i in missing]
-    todo = np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
-    for i, batch in zip(missing, draw(pipeline, wanted.part(todo), sampling, batch_size, progress), strict=True):
+    made_of = json.dumps([facts, wanted.labels.tolist(), wanted.index.tolist(), batch_size])
+    parts, key = out.with_name(f".{out.name}.parts"), hashlib.sha256(made_of.encode()).hexdigest()[:16]
+    part_of = np.arange(len(wanted)) // batch_size
+    files = [parts / f"{key}_{i:06d}.npy" for i in range(-(-len(wanted) // batch_size))]
+    missing = [i for i, file in enumerate(files) if not file.exists()]
+    todo = np.flatnonzero(np.isin(part_of, missing))
+    for i, batch in zip(missing, drawn(wanted.part(todo)), strict=True):
         with replaced(files[i]) as temporary, temporary.open("wb") as stream:
             np.save(stream, batch)
     with replaced(out) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream,
-            images=np.concatenate([np.load(file_of_part) for file_of_part in files]),
+            images=np.concatenate([np.load(file) for file in files]),
             labels=wanted.labels,
-            class_names=np.asarray(made["class_names"]),
-            protocol=np.asarray(json.dumps(made)),
+            class_names=np.asarray(facts["class_names"]),
+            protocol=np.asarray(json.dumps(facts)),
         )
     shutil.rmtree(parts)
     return len(todo)
-
-
-def _same_samples(old: dict[str, Any], new: dict[str, Any], where: Path) -> None:
-    old = asdict(Sampling()) | old  # what older versions did not write down was the default
-    changed = [key for key in new if old.get(key) != new[key]]
-    if changed:
-        shown = "; ".join(f"{key}: {old.get(key)} -> {new[key]}" for key in changed if key != "class_counts")
-        raise UserError(f"{where} holds samples that were drawn otherwise ({shown}); choose another place for these.")
