@@ -1,6 +1,6 @@
 """The pages docs/benchmark/*.html from the result files beside them, without the runs.
 
-    python benchmarks/pages.py
+python benchmarks/pages.py
 """
 
 from __future__ import annotations
