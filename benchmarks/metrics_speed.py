@@ -1,4 +1,4 @@
-"""How long the metrics take at the 2,048 dimensions of Inception features, beside the plain way to compute them.
+"""How long the metrics take at the 2,048 dimensions of Inception features, beside the plain way of computing them.
 
     python benchmarks/metrics_speed.py             # about a minute
     python benchmarks/metrics_speed.py --full      # instead, neighbours among 50,000 x 50,000: some minutes

@@ -27,7 +27,7 @@ class Toy(nn.Module):
         self.layers = nn.Sequential(nn.Linear(3 * 64, 256), nn.SiLU(), nn.Linear(256, 64))
 
     def forward(self, xt: Tensor, t: Tensor, class_labels: Tensor) -> Tensor:
-        """What the process says that it predicts, at (x_t, t, y)."""
+        """What the process predicts (by default the noise) at (x_t, t, y)."""
         seen = torch.cat([xt.flatten(1), self.time(t), self.label(class_labels)], dim=1)
         return self.layers(seen).view_as(xt)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from t2h.cli import main
+from t2h.cli._parse import parse
+from t2h.cli.train import Args as TrainArgs
 from t2h.version import __version__
 
 
@@ -18,6 +20,10 @@ def test_version_and_overview(capsys):
     assert capsys.readouterr().out.strip() == __version__
     assert main([]) == 0
     assert "usage: t2h VERB" in capsys.readouterr().out
+
+
+def test_a_verb_by_itself_takes_its_defaults():
+    assert parse(TrainArgs, "train", []) == TrainArgs()
 
 
 def test_python_m_t2h():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 import tyro
@@ -54,7 +55,7 @@ def _with_new_names(verb: str, argv: Sequence[str]) -> Iterator[str]:
 
 def _with_values(words: Sequence[str]) -> Iterator[str]:
     """The words, with True or False after a switch that stands alone."""
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip_longest(words, words[1:], fillvalue=""):
         prefix, dot, name = word.removeprefix("--").replace("_", "-").rpartition(".")
         if word.startswith("--") and name.removeprefix("no-") in _SWITCHES and after not in ("True", "False", "None"):
             yield from (f"--{prefix}{dot}{name.removeprefix('no-')}", str(not name.startswith("no-")))

