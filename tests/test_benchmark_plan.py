@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import yaml
 
-from t2h import UserError
+from t2h import RectifiedFlow, UserError
 from t2h.benchmark.plan import parse_plan, read_plan
 from t2h.training.run import differences
 
@@ -47,6 +47,12 @@ def test_cells_are_all_combinations_and_differ_in_nothing_but_the_method():
     assert cells[0].config.learning.steps == 2
 
 
+def test_cells_of_a_flow():
+    config = plan(base={"process": {"kind": "flow"}, "network": {"network": "dit-tiny"}}).cells()[0].config
+    assert config.process.make() == RectifiedFlow()
+    assert config.own_sampling.scheduler == "flow"
+
+
 def test_where_and_with_what_it_runs_is_no_part_of_the_plan(tmp_path):
     here, there = plan().cells()[0], plan().cells(tmp_path, "cpu")[0]
     assert there.config.data.root == tmp_path
@@ -78,6 +84,8 @@ def test_where_and_with_what_it_runs_is_no_part_of_the_plan(tmp_path):
         ({"evaluation": {"figures": ["fid", "kidd"]}}, "unknown metric 'kidd'"),
         ({"published": [{"source": "X", "data": "digits", "values": {}}]}, "unknown data of published numbers"),
         ({"published": [{"from": "X"}]}, "plan mine: "),
+        ({"base": {"process": {"kind": "flow"}}, "evaluation": {"scheduler": "ddpm"}}, "ddpm cannot draw from a flow"),
+        ({"base": {"process": {"kind": "flow"}}, "methods": {"ddpm": {"objective": "diffrop"}}}, "are not random"),
     ],
 )
 def test_mistakes_are_told_in_one_line_before_anything_runs(changes, said):

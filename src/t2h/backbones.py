@@ -113,13 +113,14 @@ def freeze_null_label(network: nn.Module) -> None:
 def draw_weights(network: nn.Module) -> None:
     """Fresh weights, from torch's global generator; a class that is neither of ours keeps those of diffusers.
 
-    U-Nets: pytorch-ddpm's, with labels standard normal. DiT: the paper's, where every block is the identity at first
-    (adaLN-Zero) and the output zero; labels are small.
+    U-Nets: pytorch-ddpm's. DiT: the paper's, where every block is the identity at first (adaLN-Zero) and the output
+    zero. Embeddings of labels are standard normal in both; a DiT with the small ones of its official code (0.02) learns
+    the classes later.
     """
     if isinstance(network, UNet2DModel):
-        last, gain, label_std = ("conv2", "to_out.0", "conv_out"), 1e-5, 1.0
+        last, gain = ("conv2", "to_out.0", "conv_out"), 1e-5
     elif isinstance(network, DiTTransformer2DModel):
-        last, gain, label_std = ("norm1.linear", "proj_out_1", "proj_out_2"), 0.0, 0.02
+        last, gain = ("norm1.linear", "proj_out_1", "proj_out_2"), 0.0
     else:
         return
     for name, module in network.named_modules():
@@ -128,4 +129,4 @@ def draw_weights(network: nn.Module) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     for table in label_tables(network).values():
-        nn.init.normal_(table.weight, std=label_std)
+        nn.init.normal_(table.weight)

@@ -121,8 +121,8 @@ def build_network(config: dict[str, Any], seed: int = 0) -> ModelMixin:
     """A fresh network, whose weights are drawn from ``seed`` alone; the embedding of the null label is zero.
 
     Those of a U-Net are pytorch-ddpm's: Xavier uniform, biases zero, and the last layer of each residual block, of each
-    attention and of the network all but zero (gain 1e-5), as in the official code; the class embedding is standard
-    normal. Those of a DiT are its paper's.
+    attention and of the network all but zero (gain 1e-5), as in the official code. Those of a DiT are its paper's. The
+    class embedding is standard normal.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -18,6 +18,7 @@ from t2h.errors import UserError, unknown_name
 from t2h.methods import describe
 from t2h.results.metrics import COMPUTED
 from t2h.results.options import MetricOptions
+from t2h.samples.draw import make_scheduler
 from t2h.sampling import NAMES, CurveFlags, Sampling
 from t2h.training.config import TrainConfig
 
@@ -236,4 +237,6 @@ def _check(plan: Plan) -> None:
     published = [entry.data for entry in plan.published]
     _check_known(f"data of published numbers in plan {plan.name}", published, {cell.data for cell in cells})
     for cell in cells[: len(plan.methods)]:
-        describe(cell.config.objective, cell.config.methods, cell.config.process.make())
+        process, own = cell.config.process.make(), cell.config.own_sampling
+        describe(cell.config.objective, cell.config.methods, process)
+        make_scheduler(own.overridden(plan.evaluation.sampling).scheduler, process)
