@@ -125,9 +125,7 @@ class Plan:
 
     def cells(self, root: Path | None = None, device: str = "auto") -> list[Cell]:
         """All runs, seed by seed, so that what is finished early is paired; ``root`` is that of data without their own.
-
-        Raises:
-            UserError: where a part of the plan is no configuration.
+        A `UserError` says which part of the plan is no configuration.
         """
         sets = {f"{name}-{r:g}": {**data, "imbalance": r} for name, data in self.data.items() for r in self.imbalance}
         return [

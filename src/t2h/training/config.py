@@ -198,7 +198,6 @@ class TrainConfig:
         return json.loads(json.dumps(tree, default=str))
 
     def to_yaml(self) -> str:
-        """The YAML text."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
 
     @classmethod
