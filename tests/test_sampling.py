@@ -17,6 +17,7 @@ from PIL import Image
 from t2h import NoiseSchedule, T2HPipeline, UserError
 from t2h.cli import main
 from t2h.network import build_network, network_config
+from t2h.process import RectifiedFlow
 from t2h.randomness import derive_seed
 from t2h.samples.draw import SCHEDULERS, Wanted, draw_array, draw_grid, load_pipeline, make_scheduler
 from t2h.samples.store import weights_sha256, write_samples
@@ -70,9 +71,15 @@ def test_drawing_leaves_the_pipeline_as_it_was(pipeline):
 
 @pytest.mark.parametrize("name", [*SCHEDULERS, "LCMScheduler"])
 def test_every_scheduler_draws(pipeline, name):
-    images = draw_array(pipeline, Wanted.per_class([1], 2), Sampling(steps=5, scheduler=name), progress=False)
+    process = RectifiedFlow() if name == "flow" else NoiseSchedule()
+    own = T2HPipeline(pipeline.unet, process.scheduler("flow" if name == "flow" else "ddim"))
+    images = draw_array(own, Wanted.per_class([1], 2), Sampling(steps=5, scheduler=name), progress=False)
     assert images.shape == (2, 8, 8, 1)
-    assert make_scheduler(name).config["beta_end"] == 0.02
+    if name == "flow":
+        with pytest.raises(UserError, match="noise schedule; ddim can"):
+            make_scheduler(name)
+    else:
+        assert make_scheduler(name).config["beta_end"] == 0.02
 
 
 def test_unknown_scheduler():
