@@ -8,7 +8,7 @@ from torch import nn
 
 from objective_tools import COUNTS, digits_batch, gradients, objective, small_denoiser
 from t2h import UserError
-from t2h.methods.cm import CM, capacity_weights
+from t2h.methods.cm import CM, LowRank, capacity_weights
 from t2h.methods.objective import Objective
 from t2h.network import UNetDenoiser
 
@@ -28,8 +28,8 @@ def test_class_weights_are_the_equation():
     counts, ours = COUNTS.tolist(), capacity_weights(COUNTS, 1.0, 0.2)
     there = [n for n in counts if n]
     for n, weight in zip(counts, ours.tolist(), strict=True):
-        con = len(there) * n / sum(there)
-        div = len(there) / (n * sum(1 / m for m in there)) if n else 0.0
+        con = len(counts) * n / sum(counts)
+        div = len(counts) / (n * sum(1 / m for m in there)) if n else 0.0
         assert weight == pytest.approx(con - 0.2 * div)
     assert ours[0] > 0 > ours[8]
     assert ours[9] == 0
@@ -60,15 +60,29 @@ def test_a_fresh_part_changes_nothing_and_the_network_keeps_its_names():
         assert torch.equal(denoiser(batch.xt, batch.t, batch.y), fresh(batch.xt, batch.t, batch.y))
 
 
-def test_ranks():
+def test_the_parts_stand_beside_the_3x3_convolutions_with_the_released_shape():
     for ratio in (0.1, 1.0):
         cm, denoiser = with_experts(rank_ratio=ratio)
-        convolutions = [m for m in denoiser.unet.up_blocks.modules() if isinstance(m, nn.Conv2d)]
+        convolutions = [
+            module
+            for name, module in denoiser.unet.up_blocks.named_modules()
+            if name.endswith(("conv1", "conv2", "upsamplers.0.conv"))
+        ]
         experts = cm.terms[0].experts
         assert len(experts) == len(convolutions) > 5
         for conv, expert in zip(convolutions, experts, strict=True):
-            full = min(conv.out_channels, conv.in_channels * conv.kernel_size[0] ** 2)
-            assert torch.linalg.matrix_rank(expert.weight().flatten(1)) == max(1, int(ratio * full))
+            rank = max(1, int(ratio * min(conv.out_channels, conv.in_channels)))
+            assert expert.a.shape == (3 * rank, 3 * conv.in_channels)
+            assert expert.b.shape == (3 * conv.out_channels, 3 * rank)
+            product = (expert.b @ expert.a).flatten()
+            assert torch.equal(expert.weight().flatten(), product)
+
+
+def test_a_begins_as_the_released_one():
+    """Standard deviation 1/√(3 in k)."""
+    conv = nn.Conv2d(200, 300, 3)
+    assert LowRank(conv, 0.5).a.std().item() == pytest.approx((3 * 200 * 3) ** -0.5, rel=0.01)
+    assert LowRank(conv, 0.001).a.shape == (3, 600)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])

@@ -53,8 +53,17 @@ def test_the_strength_in_both_forms():
     options = {"weight": 0.7, "decay": 0.4, "temperature": 0.2}
     code = ContrastiveBottleneck(SCHEDULE, CORAL(**options)).equation(z, batch)
     paper = ContrastiveBottleneck(SCHEDULE, CORAL(**options, form="paper")).equation(z, batch)
-    assert code.item() == pytest.approx(sum(strength) / 14 * 0.2 * sum(losses) / 14, rel=1e-4)
-    assert paper.item() == pytest.approx(sum(s * e for s, e in zip(strength, losses, strict=True)) / 14, rel=1e-4)
+    counted = sum(loss > 0 for loss in losses)
+    assert 0 < counted < 14
+    assert code.item() == pytest.approx(sum(strength) / 14 * 0.2 * sum(losses) / counted, rel=1e-4)
+    weighed = sum(s * e for s, e in zip(strength, losses, strict=True))
+    assert paper.item() == pytest.approx(weighed / counted, rel=1e-4)
+
+
+def test_one_class_has_no_contrast():
+    batch, z = digits_batch(8), vectors(8)
+    batch.y.fill_(3)
+    assert ContrastiveBottleneck(SCHEDULE, CORAL()).equation(z, batch) == 0
 
 
 def test_the_head_reads_the_pooled_bottleneck():

@@ -18,7 +18,7 @@ from objective_tools import (
 )
 from t2h import UserError
 from t2h.methods.base import Context
-from t2h.methods.diffrop import DiffROP, OverlapPenalty
+from t2h.methods.diffrop import DiffROP, ImageOverlap, OverlapPenalty
 
 
 class Scripted(OverlapPenalty):
@@ -84,10 +84,45 @@ def test_gradients_push_both_sides_inside_the_margin_only():
     assert all(g > 0 for g in gradients(penalty(denoiser, batch, eps), eps, embedding))
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_ccua_s_form_is_the_loop(dropout, monkeypatch):
+    """Different images, under labels of which "none" is one, without a further pass; both sides get gradients."""
+    batch, output = digits_batch(dropout=dropout), torch.randn(16, 1, 8, 8).requires_grad_()
+    term = DiffROP(form="ccua", strength=0.3).term(CONTEXT)
+    monkeypatch.setattr(ImageOverlap, "draw", lambda self, b: (torch.arange(16) * 5 + 2) % 16)
+    distance = torch.zeros((), dtype=torch.float64)
+    for i, t in enumerate(batch.t.tolist()):
+        j = (i * 5 + 2) % 16
+        if batch.label[i] != batch.label[j]:
+            distance = distance + (1 - t / 1000) * (output[i] - output[j]).double().square().mean() / 16
+    expected = 0.3 / (1 + distance)
+    ours = term(small_denoiser(), batch, output)
+    assert term.passes == 0
+    torch.testing.assert_close(ours.double(), expected)
+    ((gradient,), (by_hand,)) = (torch.autograd.grad(loss, output) for loss in (ours, expected))
+    torch.testing.assert_close(gradient, by_hand)
+
+
+def test_ccua_s_form_draws_a_permutation_and_trains():
+    batch, denoiser = digits_batch(), small_denoiser()
+    drawn = [DiffROP(form="ccua").term(CONTEXT).draw(batch) for _ in range(2)]
+    assert all(torch.equal(d.sort().values, torch.arange(16)) for d in drawn)
+    assert not torch.equal(*drawn)
+    method = objective("diffrop", denoiser, diffrop=DiffROP(form="ccua"))
+    assert method.passes == 1
+    loss = method(denoiser, batch)["diffrop"]
+    assert 0 < loss.item() < 0.1
+    assert gradients(loss, denoiser.unet.conv_in.weight)[0] > 0
+
+
 def test_bad_options():
     with pytest.raises(UserError, match="conditional"):
         DiffROP().term(UNCONDITIONAL)
     with pytest.raises(UserError, match="at least two"):
         DiffROP().term(Context(torch.tensor([5, 0]), SCHEDULE, 2))
+    method = DiffROP()
+    object.__setattr__(method, "form", "ccuaa")  # as a configuration file brings it: past the tests' type checks
+    with pytest.raises(UserError, match="did you mean 'ccua'"):
+        method.__post_init__()
     with pytest.raises(UserError, match="margin"):
         DiffROP(margin=0.0)

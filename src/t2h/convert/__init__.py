@@ -89,11 +89,22 @@ def read_official(path: str | os.PathLike[str], network: str = "ema_model") -> O
             "fixed_x_T are needed. Give a ckpt_N.pt that the official T2H or CBDM code saved."
         )
     weights = {str(key).removeprefix("module."): weight for key, weight in given.items()}  # DataParallel's prefix
+    weights = merged(weights)
     augmentation = weights.pop("augm_embedding.weight", None)
     try:
         return OfficialCheckpoint(weights, infer_config(weights), augmentation, content)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def merged(weights: Weights) -> Weights:
+    """The plain network's weights: CM's low-rank parts are added to theirs, and CORAL's heads are left behind."""
+    plain = {key: weight for key, weight in weights.items() if not key.startswith(("mean_proj.", "logvar_proj."))}
+    for layer in [key.removesuffix(".lora_A") for key in plain if key.endswith(".lora_A")]:
+        if {f"{layer}.weight", f"{layer}.lora_B"} <= plain.keys():
+            part = plain.pop(f"{layer}.lora_B") @ plain.pop(f"{layer}.lora_A")
+            plain[f"{layer}.weight"] = plain[f"{layer}.weight"] + part.view_as(plain[f"{layer}.weight"])
+    return plain
 
 
 def _load(path: Path) -> Any:

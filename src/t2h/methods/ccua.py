@@ -9,12 +9,14 @@ h is the flattened bottleneck of the *unconditional* pass; each sample is its ow
 so that images repel each other; no stop-gradient anywhere. For U-Nets α = γ = 1, for DiTs .05. The authors resample
 batches on ImageNet-LT and TinyImageNet-LT, not on CIFAR-LT.
 
-As in the official code: h is normalised to length 1; j runs over the whole batch, i included; the alignment is skipped
-where the label is dropped, since both its sides are then unconditional; of a transformer of N blocks, h is the tokens
-after block ⌊N/4⌋ + 1.
+As in the released code (CCUA-DDPM, baff9de): h is normalised to length 1 and not projected; j runs over the whole
+batch, i included; where labels are dropped the contrast stays and the alignment is 0. The contrast grows with the
+images that it sees: the released script spreads a batch of 128 over 4 devices, each of which sees 32; here each process
+sees its part. Of a transformer of N blocks, h is the tokens after block ⌊N/4⌋ + 1.
 
 With a rectified flow f is the velocity and t/T the share of noise: the terms grow towards noise, as in the paper's
-abstract and its code for DDPM. Its code for flows weighs by the share of the *image* instead.
+abstract and its code for DDPM. The released code for flows (CCUA-SiT) weighs by the share of the *image* instead, and
+also trains a variant of DiffROP, here `--diffrop.form ccua`.
 
 Cost: two network passes instead of one, both with gradient.
 """

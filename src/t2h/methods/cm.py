@@ -9,15 +9,19 @@ of C classes:
     D = ‖f_{g+e} - f_g‖²
     + λ (w_con ω_con^y D - w_div ω_div^y D),   ω_con^y = C N_y/Σ N,   ω_div^y = C/(N_y Σ 1/N)
 
-so frequent classes do without the expert part and rare ones use it. Empty classes do not enter Σ 1/N, nor C.
+so frequent classes do without the expert part and rare ones use it.
+
+As in the released code (Feng-Hong/ImbDiff-CM, 04262d7): the parts stand beside both 3×3 convolutions of every up block
+and the 3×3 of every upsampling, not beside the 1×1 shortcuts. With k = 3 and r = ⌊0.1 min(in, out)⌋, at least 1, A is r
+k × in k and B out k × r k, and BA is read row by row as out × in × k × k: as a matrix out × in k² its rank is up to r
+k², not r. B begins as zero and A as normal with variance 1/(3 in k). λ = 1; ‖·‖² is the mean over the elements; both
+outputs get gradients; C is the number of classes, also of those without images; samples without label keep the weight
+of their true class. The second term has no lower bound, so watch `cm` in the metrics when raising w_div.
 
 The released recipe has w_con = 1, w_div = 0.2, and switches T2H on; here that is `t2h+cm`, and `cm` alone is CM alone.
 
-*Ours*, where we know no better: λ = 1; ‖·‖² is the mean over the elements; the rank is the ratio (0.1) of
-min(out, in · k · k), at least 1; all convolutions of the up path have a part; B begins as zero and A as a fresh layer;
-samples without label keep the weight of their true class; the moving average follows the merged weights W_g + BA. Both
-outputs get gradients, as the equation stands; its second term has no lower bound, so watch `cm` in the metrics when
-raising w_div.
+*Ours*: classes without images do not enter Σ 1/N; the moving average follows the merged weights W_g + BA, where theirs
+follows A, B and W_g apart.
 
 With a rectified flow (not in the paper) f is the velocity; the term does not look at t.
 
@@ -41,28 +45,23 @@ from t2h.process import Images
 
 
 class LowRank(nn.Module):
-    """BA beside one convolution: what A and B, two small convolutions, add to its output.
+    """BA beside one convolution with a k × k kernel.
 
     Args:
         conv: the convolution, whose weights are left as they are.
-        ratio: rank over the largest rank that the weights could have, in (0, 1].
+        ratio: r over min(in, out), in (0, 1].
     """
 
     def __init__(self, conv: nn.Conv2d, ratio: float) -> None:
         super().__init__()
-        out, inputs, height, width = conv.weight.shape
-        rank = max(1, int(ratio * min(out, inputs * height * width)))
-        self.a = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(rank, inputs, height, width), a=5**0.5))
-        self.b = nn.Parameter(torch.zeros(out, rank, 1, 1))
-        self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
+        out, inputs, k, _ = self.shape = conv.weight.shape
+        rank = max(1, int(ratio * min(out, inputs)))
+        self.a = nn.Parameter(nn.init.kaiming_normal_(torch.empty(rank * k, inputs * k), a=5**0.5))
+        self.b = nn.Parameter(torch.zeros(out * k, rank * k))
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
-        """(BA) ∗ x."""
-        return F.conv2d(F.conv2d(x, self.a, None, self.stride, self.padding, self.dilation), self.b)
-
-    def weight(self) -> Float[Tensor, "o i h w"]:
+    def weight(self) -> Float[Tensor, "o i k k"]:
         """BA, in the shape of the convolution's weights."""
-        return torch.einsum("or,rihw->oihw", self.b[:, :, 0, 0], self.a)
+        return (self.b @ self.a).view(self.shape)
 
 
 class CapacityManipulation(Term):
@@ -85,30 +84,32 @@ class CapacityManipulation(Term):
         self._convolutions: tuple[nn.Conv2d, ...] = ()  # a tuple, not modules of ours: the network owns them
 
     def attach(self, denoiser: nn.Module) -> None:
-        """Put an expert part beside every convolution on the up path.
+        """Put an expert part beside every 3×3 convolution on the up path.
 
         Raises:
-            UserError: if the network has no up path with convolutions.
+            UserError: if the network has no up path with such convolutions.
         """
         self._convolutions = tuple(
             module
             for name, module in denoiser.named_modules()
-            if "up_blocks" in name.split(".") and isinstance(module, nn.Conv2d) and module.groups == 1
+            if "up_blocks" in name.split(".") and isinstance(module, nn.Conv2d)
+            if module.kernel_size == (3, 3) and module.groups == 1
         )
         if not self._convolutions:
             raise UserError(
-                "cm adds low-rank parts to the convolutions in up_blocks; this network has none. Take a U-Net."
+                "cm adds low-rank parts to the 3×3 convolutions in up_blocks; this network has none. Take a U-Net."
             )
         for conv in self._convolutions:
             expert = LowRank(conv, self.ratio)
             self.experts.append(expert)
-            conv.register_forward_hook(self._hook(expert))
+            conv.forward = self._with_expert(conv, expert)  # type: ignore[assignment,method-assign]
 
-    def _hook(self, expert: LowRank) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-        def add(_conv: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            return output + expert(inputs[0]) if self.enabled else output
+    def _with_expert(self, conv: nn.Conv2d, expert: LowRank) -> Callable[[Tensor], Tensor]:
+        def forward(x: Tensor) -> Tensor:
+            weight = conv.weight + expert.weight() if self.enabled else conv.weight
+            return F.conv2d(x, weight, conv.bias, conv.stride, conv.padding, conv.dilation)
 
-        return add
+        return forward
 
     @contextmanager
     def general_part(self) -> Iterator[None]:
@@ -136,11 +137,8 @@ class CapacityManipulation(Term):
 def capacity_weights(class_counts: Int[Tensor, " k"], w_con: float, w_div: float) -> Float[Tensor, " k"]:
     """w_con ω_con^y - w_div ω_div^y, float64 (K,); 0 for a class without images."""
     n = class_counts.double()
-    there = class_counts > 0
-    inverse = torch.where(there, 1 / n, 0.0)
-    classes = there.sum()
-    consistency, diversity = classes * n / n.sum(), classes * inverse / inverse.sum()
-    return w_con * consistency - w_div * diversity
+    inverse = torch.where(class_counts > 0, 1 / n, 0.0)
+    return len(n) * (w_con * n / n.sum() - w_div * inverse / inverse.sum())
 
 
 @dataclass(frozen=True)
@@ -148,13 +146,13 @@ class CM(Method):
     """Capacity manipulation (Hong et al., ICLR 2026): low-rank parts of the up path are reserved for rare classes."""
 
     strength: float = 1.0
-    """λ (ours)."""
+    """λ."""
     w_con: float = 1.0
     """Weight of the consistency of frequent classes."""
     w_div: float = 0.2
     """Weight of the diversity of rare classes."""
     rank_ratio: float = 0.1
-    """Rank of the low-rank parts over the full rank, in (0, 1]."""
+    """r of the low-rank parts over min(in, out), in (0, 1]."""
 
     def __post_init__(self) -> None:
         if not 0 < self.rank_ratio <= 1:
