@@ -62,9 +62,9 @@ def batch(x0: Tensor, y: Tensor, t: Tensor, eps: Tensor, dropped: bool = False) 
 
 def golden_weights(golden: Path, denoiser: UNetDenoiser) -> dict[str, Tensor]:
     """The network's weights by their official names."""
-    architecture = read_official(golden / "official_ckpt_trained.pt.xz").architecture
+    config = read_official(golden / "official_ckpt_trained.pt.xz").config
     ours = dict(denoiser.unet.named_parameters())
-    weights = {there: ours[here] for here, there in official_names(architecture).items()}
+    weights = {there: ours[here] for here, there in official_names(config).items()}
     return weights | {"label_embedding.weight": ours["class_embedding.weight"]}
 
 

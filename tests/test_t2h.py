@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import torch
 from t2h import NoiseSchedule, UserError, reference_posterior
 from t2h.methods import METHODS, MethodOptions, build_objective
 from t2h.methods.base import Batch, Context
+from t2h.methods.gates import acceptance
+from t2h.methods.posterior import half_squares
 from t2h.methods.t2h import T2H
 from t2h.methods.transfers import UNIT
 
@@ -308,3 +311,138 @@ def test_methods_say_whether_they_look_at_references():
     context, needs = Context(COUNTS, SCHEDULE, null_label=6), {"t2h", "stf"}
     for name in METHODS:
         assert build_objective(name, MethodOptions(), context).needs_references == (name in needs), name
+
+
+# --- gates, prior, draws, references ----------------------------------------------------------------------------------
+
+
+def loop_gate(gate: str, direction: str, n_i: int, n_j: int, same: bool, gamma: float, kappa: float) -> float:
+    """The table of gates.py, for one sample and one reference."""
+    ratio = {"t2h": n_j / n_i, "h2t": n_i / n_j, "full": math.inf}[direction]
+    if gate in ("hard", "strict"):
+        return float(ratio >= 1 if gate == "hard" else ratio > 1)
+    if gate == "soft":
+        return min(1.0, ratio**gamma)
+    if same or gate == "within":
+        return float(same)
+    return kappa / (kappa + n_i) if ratio >= 1 else 0.0
+
+
+def loop_aim(b: Batch, gate: str, direction: str, beta: float | None, counts: torch.Tensor = COUNTS) -> torch.Tensor:
+    """The gated expectation, term by term, in float64."""
+    prior = None if beta is None else beta * (counts.double() / counts.sum()).log()[b.reference_y]
+    p, aims = loop_posterior(b.x0, b.eps, b.reference_x0, b.t, prior), b.x0.double().clone()
+    for i in range(len(b.y)):
+        for j in range(len(b.reference_y)):
+            y_i, y_j = int(b.y[i]), int(b.reference_y[j])
+            g = loop_gate(gate, direction, int(counts[y_i]), int(counts[y_j]), y_i == y_j, 0.7, 5.0)
+            aims[i] += g * p[i, j] * (b.reference_x0[j].double() - b.x0[i].double())
+    return aims
+
+
+@pytest.mark.parametrize("gate", ["hard", "strict", "soft", "within", "shrinkage"])
+@pytest.mark.parametrize("direction", ["t2h", "h2t", "full"])
+@pytest.mark.parametrize("beta", [None, -1.0, 0.5])
+def test_every_gate_with_every_prior_is_the_loop(gate, direction, beta):
+    b = batch(20)
+    b.t[:16] = torch.arange(600, 920, 20)
+    options = T2H(direction, beta=beta, gate=gate, gamma=0.7, kappa=5.0, estimate="expectation")
+    ours = options.aim(Context(COUNTS, SCHEDULE, null_label=6))(b)
+    expected = loop_aim(b, gate, direction, beta)
+    torch.testing.assert_close(ours.double(), expected, rtol=0, atol=1e-4)
+    assert (ours - b.x0).abs().max() > 0.05  # something is moved
+    if beta is None and gate == "hard":  # the default gate is hard
+        default = T2H(direction, estimate="expectation").aim(Context(COUNTS, SCHEDULE, null_label=6))(b)
+        assert torch.equal(default, ours)
+
+
+def test_gates_that_meet():
+    """Soft with γ = 0 is full, with a large γ hard; shrinkage with a large κ is hard, with κ = 0 within."""
+    table = {d: acceptance("hard", d, COUNTS) for d in ("t2h", "full")}
+    assert torch.equal(acceptance("soft", "t2h", COUNTS, gamma=0.0), table["full"])
+    torch.testing.assert_close(acceptance("soft", "t2h", COUNTS, gamma=1e4), table["t2h"])
+    torch.testing.assert_close(acceptance("shrinkage", "t2h", COUNTS, kappa=1e9), table["t2h"])
+    assert torch.equal(acceptance("shrinkage", "t2h", COUNTS, kappa=0.0), acceptance("within", "t2h", COUNTS))
+    assert acceptance("strict", "t2h", COUNTS).diagonal().sum() == 0
+    assert acceptance("strict", "t2h", COUNTS)[1, 2] == 0  # as many images
+    assert acceptance("hard", "t2h", COUNTS)[1, 2] == 1
+
+
+@pytest.mark.parametrize(("gate", "draws"), [("soft", 1), ("shrinkage", 1), (None, 7)])
+def test_draws_have_the_expectation(gate, draws):
+    b, rounds = batch(6), 1500
+    b.t.fill_(700)
+    method = T2H(gate=gate, gamma=0.7, kappa=5.0, draws=draws, count=False).aim(Context(COUNTS, SCHEDULE, null_label=6))
+    aims = torch.stack([method(b) for _ in range(rounds)])
+    expected = loop_aim(b, gate or "hard", "t2h", None)
+    assert (aims.double().mean(dim=0) - expected).abs().max() < 5 / (rounds * draws) ** 0.5
+    one = T2H(gate=gate, gamma=0.7, kappa=5.0, count=False).aim(Context(COUNTS, SCHEDULE, null_label=6))
+    spread = torch.stack([one(b) for _ in range(rounds)]).var(dim=0).mean()
+    assert aims.var(dim=0).mean().item() == pytest.approx(spread.item() / draws, rel=0.2)
+
+
+def test_the_prior_alone_has_no_gate_and_with_a_gate_it_has():
+    b = batch(20)
+    b.t.fill_(800)
+    context = Context(COUNTS, SCHEDULE, null_label=6)
+    official = T2H(beta=-1.0, estimate="expectation").aim(context)(b)
+    torch.testing.assert_close(official.double(), loop_aim(b, "hard", "full", -1.0), rtol=0, atol=1e-4)
+    gated = T2H(beta=-1.0, gate="hard", estimate="expectation").aim(context)(b)
+    torch.testing.assert_close(gated.double(), loop_aim(b, "hard", "t2h", -1.0), rtol=0, atol=1e-4)
+    assert (official - gated).abs().max() > 0.05
+
+
+def with_bank(b: Batch, offset: int = 0, bank: int = 9) -> Batch:
+    """The batch as the second of two processes sees it, or as the only one, with a bank behind."""
+    others, further = batch(len(b.y), seed=5), batch(bank, seed=6)
+    parts = ([others] if offset else []) + [b] + ([] if offset else [others]) + [further]
+    x0, y = torch.cat([part.x0 for part in parts]), torch.cat([part.y for part in parts])
+    return b.with_references(x0, y, offset, bank)
+
+
+@pytest.mark.parametrize("offset", [0, 12])
+@pytest.mark.parametrize("references", ["ranks", "batch", "bank"])
+def test_references(references, offset):
+    b = batch(12)
+    b.t.fill_(750)
+    wide, n = with_bank(b, offset), 12
+    ours = T2H(references=references, estimate="expectation").aim(Context(COUNTS, SCHEDULE, null_label=6))(wide)
+    for i in range(n):
+        own, bank = [offset + i], list(range(24, 33))
+        rows = {"ranks": list(range(33)), "batch": list(range(offset, offset + n)), "bank": own + bank}[references]
+        part = {name: getattr(b, name)[i : i + 1] for name in ("x0", "y", "t", "eps", "xt", "label", "dropped")}
+        one = Batch(**part, reference_x0=wide.reference_x0[rows], reference_y=wide.reference_y[rows], offset=rows.index(
+            offset + i), generator=b.generator)  # fmt: skip
+        torch.testing.assert_close(ours[i : i + 1].double(), loop_aim(one, "hard", "t2h", None), rtol=0, atol=1e-4)
+
+
+def test_a_bank_does_not_depend_on_the_batch_or_the_processes():
+    b = batch(12)
+    b.t.fill_(750)
+    method = T2H(references="bank", estimate="expectation").aim(Context(COUNTS, SCHEDULE, null_label=6))
+    expected = method(with_bank(b))
+    torch.testing.assert_close(method(with_bank(b, offset=12)), expected)
+    part = {name: getattr(b, name)[:1] for name in ("x0", "y", "t", "eps", "xt", "label", "dropped")}
+    alone = Batch(**part, reference_x0=b.x0[:1], reference_y=b.y[:1], offset=0, generator=b.generator)
+    further = batch(9, seed=6)
+    wide = alone.with_references(torch.cat([b.x0[:1], further.x0]), torch.cat([b.y[:1], further.y]), 0, 9)
+    torch.testing.assert_close(method(wide), expected[:1])
+    with pytest.raises(UserError, match="--references N"):
+        method(b)
+
+
+def test_posterior_is_exact_at_every_noise():
+    """Near-duplicates at every distance, at noise levels between them: float32 alone would miss by more than 1e-5."""
+    generator = torch.Generator().manual_seed(0)
+    x0 = (0.6 * torch.randn(8, 3, 32, 32, generator=generator)).clamp(-1, 1)
+    near = [x0 + scale * torch.randn(x0.shape, generator=generator) for scale in (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)]
+    references = torch.cat([x0, *near, torch.rand(100, 3, 32, 32, generator=generator) * 2 - 1])
+    for t in (0, 10, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 999):
+        times, eps = torch.full((8,), t), torch.randn(x0.shape, generator=generator)
+        noisy = x0.flatten(1).double() + SCHEDULE.sigma(times).unsqueeze(1) * eps.flatten(1).double()
+        distance = (noisy.unsqueeze(1) - references.flatten(1).double()).square().sum(dim=2)
+        exact = (distance / (-2 * SCHEDULE.sigma(times).square().unsqueeze(1))).softmax(dim=1)
+        p = reference_posterior(x0, eps, references, times, SCHEDULE)
+        halves = half_squares(references)
+        assert (p - exact).abs().max() < 1e-5, t
+        assert torch.equal(reference_posterior(x0, eps, references, times, SCHEDULE, halves=halves), p)

@@ -59,6 +59,7 @@ class Batch:
         generator: the source of every draw that a method makes.
         augmentation: the parameters of the augmentation of x0, (B, P); None without one. The training gives them to the
             network in every pass.
+        bank: how many of the references, the last ones, were drawn from the whole training set.
     """
 
     x0: Images
@@ -73,6 +74,7 @@ class Batch:
     offset: int
     generator: torch.Generator
     augmentation: Float[Tensor, "b p"] | None = None
+    bank: int = 0
 
     @classmethod
     def noised(
@@ -106,9 +108,9 @@ class Batch:
         xt = process.add_noise(x0, eps, t)
         return cls(x0, y, t, eps, xt, label, dropped, x0, y, 0, generator, augmentation)
 
-    def with_references(self, x0: Float[Tensor, "n c h w"], y: Int[Tensor, " n"], offset: int) -> Batch:
+    def with_references(self, x0: Float[Tensor, "n c h w"], y: Int[Tensor, " n"], offset: int, bank: int = 0) -> Batch:
         """The same batch with other references, for instance those of all processes."""
-        return replace(self, reference_x0=x0, reference_y=y, offset=offset)
+        return replace(self, reference_x0=x0, reference_y=y, offset=offset, bank=bank)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from t2h.results.point import NOTHING, Metrics
 from t2h.results.result import PAPER_W, ClassTable
 
 GROUPS = ("head", "medium", "tail")
+Numbers = tuple[float, ...]
 
 
 class Plot(NamedTuple):
@@ -138,6 +139,20 @@ def _transfer(run: Run) -> Chart | None:
         lines.append(Line(name, slot, middles, shares, markers=False))
     title = f"Share of transferred targets of {run.name} by timestep"
     return line_chart(title, lines, f"timestep t (0: clean, {edges[-1]:g}: noise)", "{:g}".format, percent_text)
+
+
+def chances_file(name: str, curves: Sequence[tuple[str, Numbers, Numbers, Numbers]]) -> str:
+    """The chances of a transfer by t as an SVG file: (references, t, within, across) of each number of references."""
+    lines, legend = [], []
+    for i, (references, t, within, across) in enumerate(curves):
+        for what, chance, slot in (
+            ("another class", across, f"c{2 * i % 7}"),
+            ("same class", within, f"c{(2 * i + 1) % 7}"),
+        ):
+            lines.append(Line(references, slot, t, chance, (), False))
+            legend.append((slot, f"{references} {what}"))
+    title = f"{name}: chance that T2H aims at another image, by the number of references"
+    return line_chart(title, lines, "t (0: clean)", "{:g}".format, percent_text).file(legend)
 
 
 def training_view(material: Material) -> dict[str, Any] | None:

@@ -183,7 +183,7 @@ def draw_batch(training: Training, x0: Tensor, y: Tensor, part: int = 0) -> Batc
             further, labels = training.stream.references(k, learning.references)
             further, _ = augmented(further, "augmentation of others", k)
             x0, y = torch.cat([x0, further]), torch.cat([y, labels])
-        batch = batch.with_references(x0, y, offset=rank * share.size)
+        batch = batch.with_references(x0, y, offset=rank * share.size, bank=learning.references)
     torch.manual_seed(derive_seed(learning.seed, "dropout", rank, position))  # of the network
     return batch
 
