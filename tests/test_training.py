@@ -100,6 +100,7 @@ def test_more_references_follow_the_batch_and_change_the_targets_alone():
     assert torch.equal(two.reference_x0[8:], others[0])
     assert torch.equal(two.reference_y[8:], others[1])
     assert (one.offset, two.offset) == (0, 0)
+    assert (one.bank, two.bank) == (0, 40)
     assert torch.equal(one.xt, two.xt)
     late = torch.full_like(one.t, 900)
     targets = [made.objective.aim(dataclasses.replace(batch, t=late)) for made, batch in ((few, one), (many, two))]

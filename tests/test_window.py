@@ -74,7 +74,7 @@ def test_the_command(tmp_path: Path, capsys):
     assert [window[0] for window in windows] == ["16", "64"]
     assert all(0 < int(low) < int(high) <= 1000 for _, low, high in windows)
     words = " ".join(ElementTree.parse(plot).getroot().itertext())
-    assert "64 another class" in words
+    assert "64 ≠" in words
     assert "chance that T2H aims at another image" in words
 
 
@@ -82,5 +82,4 @@ def test_mistakes(tmp_path: Path):
     with pytest.raises(UserError, match="at least 2"):
         Data(6, 3).chances(1, 1, 1)
     for options in (["--chance", "0.9", "0.1"], ["--plot", str(tmp_path / "a.png")]):
-        with pytest.raises((UserError, SystemExit)):
-            main(["inspect", "transfer", "--data", "digits", *options])
+        assert main(["inspect", "transfer", "--data", "digits", *options]) != 0

@@ -18,7 +18,7 @@ _USAGE = """usage: t2h inspect WHAT [OPTIONS]
   data      the class table, head to tail, and a plot of it
   transfer  the chance by t that T2H aims at another image, and the window of t for given chances
 
-`t2h inspect WHAT --help` shows the options."""
+`t2h inspect data --help` and `t2h inspect transfer --help` show the options."""
 
 
 @dataclass(frozen=True)

@@ -145,14 +145,13 @@ def chances_file(name: str, curves: Sequence[tuple[str, Numbers, Numbers, Number
     """The chances of a transfer by t as an SVG file: (references, t, within, across) of each number of references."""
     lines, legend = [], []
     for i, (references, t, within, across) in enumerate(curves):
-        for what, chance, slot in (
-            ("another class", across, f"c{2 * i % 7}"),
-            ("same class", within, f"c{(2 * i + 1) % 7}"),
-        ):
+        for sign, chance, slot in ("≠", across, f"c{2 * i % 7}"), ("=", within, f"c{(2 * i + 1) % 7}"):
             lines.append(Line(references, slot, t, chance, (), False))
-            legend.append((slot, f"{references} {what}"))
-    title = f"{name}: chance that T2H aims at another image, by the number of references"
-    return line_chart(title, lines, "t (0: clean)", "{:g}".format, percent_text).file(legend)
+            legend.append((slot, f"{references} {sign}"))
+    title = f"{name}: chance that T2H aims at another image"
+    return line_chart(title, lines, "t (0: clean); ≠ another class, = the same", "{:g}".format, percent_text).file(
+        legend
+    )
 
 
 def training_view(material: Material) -> dict[str, Any] | None:
