@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
+from typing import Literal, get_args, get_origin, get_type_hints
 
 
 class UserError(ValueError):
@@ -22,6 +23,15 @@ def unknown_name(kind: str, given: object, allowed: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return UserError(f"unknown {kind} {given!r}{hint} Allowed: {', '.join(names)}.")
+
+
+def check_choices(options: object, name: str) -> None:
+    """Raise `unknown_name` for a field of the dataclass ``options`` whose `Literal` type lacks its value."""
+    for key, hint in get_type_hints(type(options)).items():
+        value, kinds = getattr(options, key), (hint, *get_args(hint))
+        allowed = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+        if allowed and value not in allowed and not (value is None and type(None) in kinds):
+            raise unknown_name(f"{name}.{key}", value, allowed)
 
 
 _REASONS = {

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress, pairwise
+from typing import Any
 
 from t2h.benchmark.plan import Cell
 from t2h.benchmark.run import BenchmarkFolder
@@ -49,12 +50,12 @@ class Transfer:
 
 def transfers(cells: Sequence[Cell], place: BenchmarkFolder) -> list[Transfer]:
     """The transfers of every method that counts them, over the seeds of ``cells``."""
-    counted: dict[tuple[str, str], list[dict[str, list[float]]]] = {}
+    counted: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell in cells:
         if (counts := RunFolder(place.folder(cell)).transfer()) is not None:
             counted.setdefault((cell.data, cell.method), []).append(counts)
 
-    def total(seeds: list[dict[str, list[float]]], name: str) -> tuple[float, ...]:
+    def total(seeds: list[dict[str, Any]], name: str) -> tuple[float, ...]:
         return tuple(float(sum(bins)) for bins in zip(*(counts[name] for counts in seeds), strict=True))
 
     return [

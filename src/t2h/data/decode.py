@@ -34,7 +34,7 @@ class EncodedImages:
     items: Items | UInt8[np.ndarray, "n c h w"]
     size: tuple[int, int]
     channels: int
-    index: Int[np.ndarray, " n"]
+    index: Int[np.ndarray, " rows"]
 
     @property
     def shape(self) -> tuple[int, ...]:

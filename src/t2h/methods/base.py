@@ -140,13 +140,10 @@ class Context:
 
 
 class Aim(nn.Module):
-    """Which clean images to aim at. Subclasses define `forward`.
-
-    Attributes:
-        looks_at_references: whether `Batch.reference_x0` must hold those of all processes, and further ones.
-    """
+    """Which clean images to aim at. Subclasses define `forward`."""
 
     looks_at_references = True
+    """Whether `Batch.reference_x0` must hold those of all processes, and further ones."""
 
     def forward(self, batch: Batch) -> Images:
         """x̂_0 of every sample, (B, C, H, W); called without gradient and in full precision."""
@@ -162,17 +159,13 @@ class Aim(nn.Module):
 
 
 class Term(nn.Module):
-    """A term that is added to the loss. Subclasses define `forward`, and `name`.
-
-    Attributes:
-        name: of the term in metrics.jsonl.
-        passes: passes through the network that it adds to the one that is made anyway.
-        needs_bottleneck: whether `forward` needs the bottleneck of that one.
-    """
+    """A term that is added to the loss. Subclasses define `forward`, and `name`, the term's in metrics.jsonl."""
 
     name: str
     passes: int = 0
+    """Passes through the network that it adds to the one that is made anyway."""
     needs_bottleneck: bool = False
+    """Whether `forward` needs the bottleneck of that one."""
 
     def forward(self, denoiser: Denoiser, batch: Batch, output: Images, bottleneck: Tensor | None = None) -> Loss:
         """The term, already weighted: a mean over the batch, where a sample that the method skips counts as zero.

@@ -14,14 +14,18 @@ Apart from hard they are *ours*.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from t2h.errors import UserError
+from t2h.methods.base import Batch
 
 Direction = Literal["t2h", "h2t", "full"]
 Gate = Literal["hard", "strict", "soft", "within", "shrinkage"]
+DroppedTarget = Literal["same", "plain", "h2t"]
 
 
 def acceptance(
@@ -47,3 +51,40 @@ def acceptance(
         "shrinkage": torch.where(same, 1.0, (ratio >= 1) * kappa / (kappa + n_i)),
     }[gate]
     return table.float()
+
+
+class ClassGate(nn.Module):
+    """g_ij: the chance with which each sample of a batch accepts each reference, by the options of `T2H`.
+
+    Raises:
+        UserError: for an empty window of t.
+    """
+
+    accepted: Tensor
+
+    def __init__(self, options: Any, class_counts: Int[Tensor, " k"], num_timesteps: int) -> None:
+        super().__init__()
+        self.t_min, self.t_max = options.t_min or 0, num_timesteps if options.t_max is None else options.t_max
+        if self.t_min >= self.t_max:
+            raise UserError(f"the time window {self.t_min} <= t < {self.t_max} is empty; t_min must be below t_max.")
+        gate: Gate = options.gate or "hard"
+        official_prior = options.beta is not None and options.gate is None
+        self.draws = gate in ("soft", "shrinkage")
+
+        def table(direction: Direction) -> Float[Tensor, "k k"]:
+            return acceptance(gate, direction, class_counts, options.gamma, options.kappa)
+
+        kept = table("full" if official_prior else options.direction)
+        dropped = {"same": kept, "plain": torch.zeros_like(kept), "h2t": table("h2t")}[options.dropped_target]
+        self.register_buffer("accepted", torch.stack([kept, dropped]), persistent=False)
+
+    def forward(self, batch: Batch) -> Float[Tensor, "b n"]:
+        accepted = self.accepted[batch.dropped.long(), batch.y]
+        inside = (batch.t >= self.t_min) & (batch.t < self.t_max)
+        return (accepted * inside.unsqueeze(1))[:, batch.reference_y]
+
+    def keeps(self, chance: Float[Tensor, "b k"], generator: torch.Generator) -> Bool[Tensor, "b k"]:
+        """Whether each of k drawn references is kept, of these chances; those of 0 and 1 alone need no draw."""
+        if not self.draws:
+            return chance == 1
+        return torch.rand(chance.shape, generator=generator, device=chance.device) < chance
