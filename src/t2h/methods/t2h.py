@@ -10,8 +10,8 @@ A noisy image x_t of sample i could have come from any image j of a reference se
     aim         x̂_0^i = x_0^j, while the label stays y_i
 
 The prior form multiplies p_ij by q(y_j)^β and has no gate (`transfer_tr_tau` in the official code); with a gate, β = -1
-makes the classes alike (ours). k draws are averaged; their limit is the expectation, Σ_j g_ij p_ij x_0^j +
-(1 - Σ_j g_ij p_ij) x_0^i, of less variance (Xu et al., ICLR 2023). `gates.py` holds other gates, `references.py` the reference sets.
+makes the classes alike (ours). k draws are averaged; their limit is the expectation (Xu et al., ICLR 2023), of less
+variance: Σ_j g_ij p_ij x_0^j + (1 - Σ_j g_ij p_ij) x_0^i. `gates.py` holds other gates, `references.py` reference sets.
 Only σ enters, so T2H is the same for every process: a rectified flow has σ = s/(1-s), s = t/T. No network pass.
 """
 
