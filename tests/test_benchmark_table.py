@@ -238,7 +238,9 @@ def test_a_benchmark_file_gives_its_tables_again():
     assert recompute(json.loads(json.dumps(content))) == parts
 
 
-@pytest.mark.parametrize("name", ["digits", "fashion-mnist-lt-cpu", "cifar10-lt-cpu"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("digits", marks=pytest.mark.slow), "fashion-mnist-lt-cpu", "cifar10-lt-cpu"]
+)
 def test_the_published_tables_follow_from_their_cells(name):
     """And no interval in them has zero width."""
     content = json.loads((DOCS / f"{name}.json").read_text("utf-8"))

@@ -316,6 +316,7 @@ def test_resume_from_an_official_checkpoint(official: Path, run: Path, data: Pat
     assert main_py(train_line(data, official)) == 2  # never among official checkpoints by accident
 
 
+@pytest.mark.slow
 def test_resume_from_an_official_checkpoint_with_augmentation(
     official: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

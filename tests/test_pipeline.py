@@ -362,6 +362,7 @@ def test_clip_sample_is_that_of_diffusers_ddim(w):
     assert (ours([0, 1, 2], latents=noise(3), **drawn).images - theirs).abs().max() > 0.05
 
 
+@pytest.mark.slow
 def test_clip_sample_is_that_of_diffusers_ddpm():
     pipeline, ours = make(), make()
     config = NoiseSchedule().ddpm_scheduler().config

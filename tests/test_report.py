@@ -395,6 +395,7 @@ def test_a_result_given_twice_counts_once(runs: list[Path]) -> None:
     assert len(read_material([*runs, runs[0] / "results" / "evaluation.json"]).results) == 2
 
 
+@pytest.mark.slow
 def test_many_methods_and_many_classes(tmp_path: Path) -> None:
     names, counts = tuple(f"class {i}" for i in range(60)), long_tail(60)
     methods = ("ddpm", "t2h", "h2t", "cbdm", "coral", "ccua", "cm", "stf")

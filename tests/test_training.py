@@ -568,6 +568,7 @@ def test_two_processes_share_a_run(tmp_path):
     assert not RunFolder(tmp_path / "broken").checkpoints()
 
 
+@pytest.mark.slow
 def test_the_documented_command_runs_two_processes(tmp_path):
     """They finish one run, and say so once."""
     words = ["--steps", "2", "--batch-size", "4", "--grid-every", "None", "--device", "cpu", "--out"]
