@@ -26,14 +26,14 @@ The head is trained with the network and left behind when sampling. Cost: no net
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError, check_choices
 from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term, bottleneck_channels
 from t2h.process import Images, Process
 
@@ -80,8 +80,7 @@ class ContrastiveBottleneck(Term):
 
     def __init__(self, process: Process, options: CORAL) -> None:
         super().__init__()
-        if options.form not in get_args(Form):
-            raise unknown_name("coral.form", options.form, get_args(Form))
+        check_choices(options, "coral")
         self.process, self.options = process, options
 
     def attach(self, denoiser: nn.Module) -> None:

@@ -30,13 +30,13 @@ predicts, and the labels are those of the training. No network pass.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError, check_choices
 from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term
 from t2h.process import Images, Process
 
@@ -112,8 +112,7 @@ class DiffROP(Method):
     """Divergence per dimension from which two classes count as apart (ours; of the paper's form)."""
 
     def __post_init__(self) -> None:
-        if self.form not in get_args(Form):
-            raise unknown_name("diffrop.form", self.form, get_args(Form))
+        check_choices(self, "diffrop")
         if self.strength < 0 or self.margin <= 0:
             raise UserError("diffrop: strength must be at least 0, and margin above 0.")
 
