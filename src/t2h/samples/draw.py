@@ -191,9 +191,11 @@ def load_pipeline(source: Path) -> T2HPipeline:
         shown = diffusers_logging.is_progress_bar_enabled()  # it says nothing for two small parts
         diffusers_logging.disable_progress_bar()
         try:
-            return T2HPipeline.from_pretrained(folder)
+            pipeline: T2HPipeline = T2HPipeline.from_pretrained(folder)
         finally:
             if shown:
                 diffusers_logging.enable_progress_bar()
+        pipeline.unet.to(memory_format=torch.channels_last)
+        return pipeline
     state = "does not exist" if not source.exists() else "holds no pipeline/ (no checkpoint was written yet?)"
     raise UserError(f"{source} {state}; give the folder of a run, a pipeline folder, or an official checkpoint.")
