@@ -104,8 +104,12 @@ else:
     SamplingFlags, CurveFlags = _flags("SamplingFlags"), _flags("CurveFlags", leave_out="w")
 
 SHORT = 5_000_000
-"""Images seen below which ancestral sampling is a run's own. After 100,000 to 160,000 images DDIM draws noise where
-ancestral sampling draws the class (docs/results.md); the papers' DDIM follows 64,000,000 images."""
+"""Images seen below which a run's own is `OF_SHORT`. After 100,000 to 160,000 images DDIM draws noise where ancestral
+sampling draws the class (docs/results.md), and without clipping some images burn out to white; the papers' DDIM follows
+64,000,000 images."""
+
+OF_SHORT = Sampling(scheduler="ddpm-small", steps=50, clip_sample=True)
+"""What a short training carries: ancestral sampling, clipped at every step."""
 
 OF_FLOW = Sampling(scheduler="flow", steps=50)
 """What a rectified flow carries: Euler's method."""
@@ -122,7 +126,7 @@ def own_sampling(
         flags: values that replace these.
         flow: whether the process is a rectified flow.
     """
-    own = OF_FLOW if flow else Sampling(scheduler="ddpm-small", steps=50) if images_to_see < SHORT else Sampling()
+    own = OF_FLOW if flow else OF_SHORT if images_to_see < SHORT else Sampling()
     return own.within(num_timesteps).overridden(flags or SamplingFlags())
 
 
