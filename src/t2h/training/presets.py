@@ -44,7 +44,9 @@ _ROWS = {
 LAPTOP = TrainConfig(
     data=DataConfig(image_size=16),
     network=NetworkConfig(network="mini"),
-    learning=LearningConfig(steps=5_000, batch_size=32, lr=2e-3, warmup_steps=100, ema_decay=0.998, references=96),
+    learning=LearningConfig(
+        steps=5_000, batch_size=32, lr=2e-3, warmup_steps=100, ema_decay=0.998, references=96, resampling=0.0
+    ),
     machine=MachineConfig(save_every=500, grid_every=1_000),
 )
 
