@@ -49,7 +49,12 @@ from t2h.samples.read import SampleSet, read_samples
 from t2h.sampling import CurveFlags
 
 QUICK = MetricOptions(prd_runs=1, kid_subsets=5, resamples=10)
-PAPER = {"clipping": "final", "mixed_precision": "no", "eta": 0.0}  # what the papers' samplers leave undone
+PAPER = {
+    "clipping": "final",
+    "mixed_precision": "no",
+    "eta": 0.0,
+    "guidance": "w",
+}  # what the papers' samplers leave undone
 
 
 class Patches:

@@ -137,7 +137,7 @@ def test_folder_of_classes_goes_on_where_it_stopped(pipeline, tmp_path):
         assert same_images(np.asarray(image), np.asarray(Image.open(_io(images[lost]))))
     assert write_samples(pipeline, Wanted.per_class(range(4), 4), FAST, out, progress=False) == 4
     note = json.loads((out / "samples.json").read_text())
-    assert note["weights_sha256"] == weights_sha256(pipeline)
+    assert note["weights_sha256"] == weights_sha256(pipeline.unet)
     assert (note["w"], note["steps"], note["images_seen"]) == (1.5, 3, 7)
 
 

@@ -5,19 +5,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, make_dataclass, replace
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import tyro
+from tyro.constructors import PrimitiveConstructorSpec
 
 from t2h.device import Precision
 from t2h.errors import UserError, unknown_name
 from t2h.randomness import check_seed
 
+ALWAYS = (0.0, 1.0)
+"""The interval of t/T that is all of it."""
+
 
 def _about(text: str) -> Any:
     return tyro.conf.arg(help=text, help_behavior_hint="(default: the run's own)")
+
+
+def read_table(words: Sequence[str]) -> dict[str, float]:
+    """w by class, from "NAME=W" and from JSON files that hold it as "w_table"; a later word counts.
+
+    Raises:
+        UserError: for a word that is neither.
+    """
+    table: dict[str, float] = {}
+    for word in words:
+        try:
+            if word.endswith(".json"):
+                given = json.loads(Path(word).read_text("utf-8"))["w_table"].items()
+            else:
+                given = [word.rpartition("=")[::2]]
+            table |= {name: float(w) for name, w in given}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{word!r} is neither NAME=W nor a JSON file that holds a w_table.") from error
+    return table
+
+
+_TABLE: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
+    nargs="*",
+    metavar="NAME=W|FILE",
+    instance_from_str=read_table,
+    is_instance=lambda value: value is None or isinstance(value, dict),
+    str_from_instance=lambda table: [f"{name}={w:g}" for name, w in (table or {}).items()],
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +65,24 @@ class Sampling:
     """
 
     w: Annotated[float, _about("Guidance weight. diffusers' guidance_scale is 1 + w: no guidance is w = 0.")] = 1.5
+    w_power: Annotated[
+        float, _about("p of w (n̄/n)^p, the w of a class with n training images; n̄ is their mean. 0: one w for all.")
+    ] = 0.0
+    w_table: Annotated[
+        dict[str, float],
+        _about("w of these classes, whatever --w: NAME=W ..., or a result of `t2h evaluate --w-per class`."),
+        _TABLE,
+    ] = field(default_factory=dict, hash=False)
+    w_interval: Annotated[
+        tuple[float, float], _about("Guide where t/T lies in this interval only; elsewhere w is 0, in half the time.")
+    ] = ALWAYS
+    guide: Annotated[
+        str,
+        _about(
+            "Autoguidance: a run, a pipeline folder or a run's checkpoint, whose output for the label takes the place "
+            "of that without label. '' is none."
+        ),
+    ] = ""
     scheduler: Annotated[
         str,
         _about(
@@ -59,16 +111,52 @@ class Sampling:
         if self.mixed_precision not in get_args(Precision):
             raise unknown_name("mixed_precision", self.mixed_precision, get_args(Precision))
         check_seed(self.seed)
+        low, high = self.w_interval
+        if not 0 <= low < high <= 1:
+            raise UserError(f"w_interval is {low:g} to {high:g}; two shares t/T are needed, 0 <= low < high <= 1.")
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Sampling:
         """From plain values, of which only those that it knows are taken; what is missing is the default."""
-        return cls(**{name: values[name] for name in NAMES if values.get(name) is not None})
+        known = {name: values[name] for name in NAMES if values.get(name) is not None}
+        if "w_interval" in known:
+            known["w_interval"] = tuple(known["w_interval"])
+        return cls(**known)
+
+    def plain(self) -> dict[str, Any]:
+        """Its values as JSON has them."""
+        return asdict(self) | {"w_interval": list(self.w_interval)}
 
     @property
     def guidance_scale(self) -> float:
         """1 + w, as diffusers has it."""
         return 1 + self.w
+
+    @property
+    def guidance(self) -> str:
+        """How w becomes the guidance, in words; "w" where it is the same for every class, and all the time."""
+        parts = [f"w (n̄/n)^{self.w_power:g}" if self.w_power else "w"]
+        parts += [f"{name} {w:g}" for name, w in sorted(self.w_table.items())]
+        if self.w_interval != ALWAYS:
+            parts.append("t/T {:g} to {:g}".format(*self.w_interval))
+        return ", ".join(parts + ["autoguidance"] * bool(self.guide))
+
+    def weights(self, class_names: Sequence[str], class_counts: Sequence[int] | None) -> list[float]:
+        """w of each class: its entry in the table, else w (n̄/n)^p.
+
+        Raises:
+            UserError: if the table names another class, or p needs numbers of training images that are not there.
+        """
+        for name in self.w_table:
+            if name not in class_names:
+                raise unknown_name("class in w_table", name, class_names)
+        if not self.w_power:
+            return [self.w_table.get(name, self.w) for name in class_names]
+        if not class_counts or not all(class_counts):
+            raise UserError("w_power needs training images of every class, and their numbers; give w_table instead.")
+        mean = sum(class_counts) / len(class_counts)
+        pairs = zip(class_names, class_counts, strict=True)
+        return [self.w_table.get(name, self.w * (mean / n) ** self.w_power) for name, n in pairs]
 
     def overridden(self, flags: SamplingFlags | CurveFlags) -> Sampling:
         """These values, but for those that the flags give."""
@@ -84,8 +172,11 @@ NAMES = tuple(entry.name for entry in fields(Sampling))
 
 def _flags(name: str, leave_out: str = "") -> Any:
     hints = get_type_hints(Sampling, include_extras=True)
-    kinds = {key: get_args(hints[key]) for key in NAMES if key != leave_out}
-    entries = [(key, Annotated[kind | None, about], field(default=None)) for key, (kind, about) in kinds.items()]
+    entries = []
+    for entry in fields(Sampling):
+        kind, *about = get_args(hints[entry.name])
+        flag = Annotated[(kind | None, *about)]  # type: ignore[valid-type]
+        entries += [(entry.name, flag, field(default=None, hash=entry.hash))] * (entry.name != leave_out)
     about_all = {"__doc__": "How images are drawn.", "__module__": __name__}
     return make_dataclass(name, entries, frozen=True, namespace=about_all)
 

@@ -58,8 +58,8 @@ def main(argv: list[str]) -> int:
     from t2h.evaluation.curve import Drawing, evaluate_run, evaluate_stored
     from t2h.evaluation.judge import Judge
     from t2h.evaluation.reference_file import extractor_for, load_reference
+    from t2h.pipeline.guidance import pipeline_folder
     from t2h.results.compare import summary
-    from t2h.samples.draw import pipeline_folder
 
     runs = [path for path in args.source if path.suffix in (".pt", ".pth", ".xz") or pipeline_folder(path)]
     _check(args, runs)

@@ -174,8 +174,8 @@ def _earlier(out: Path, empty: Result, sizes: Sequence[int]) -> Result:
     """
     earlier = read_result(out)
     names = list(differing_factors(earlier, empty))
-    if earlier.run.get("weights_sha256") != empty.run["weights_sha256"]:
-        names.append("weights")
+    hashes = [key for key in ("weights_sha256", "guide_sha256") if earlier.run.get(key) != empty.run[key]]
+    names += [key.removesuffix("_sha256") for key in hashes]
     if any(point.num_images not in sizes for point in earlier.points):
         names.append("number of images")
     if names:

@@ -71,7 +71,7 @@ def _sampler(drawn: Sampling) -> dict[str, Any]:
     """How samples are drawn, beside the guidance. The seed is recorded, but no factor to agree on."""
     values = {key: getattr(drawn, key) for key in ("scheduler", "steps", "seed", "eta")}
     clipping = "every step" if drawn.clip_sample else "final"
-    return values | {"clipping": clipping, "mixed_precision": drawn.mixed_precision}
+    return values | {"clipping": clipping, "mixed_precision": drawn.mixed_precision, "guidance": drawn.guidance}
 
 
 def protocol(source: Provenance, judge: Judge) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def make_result(
             "class_counts": None if counts is None else [int(n) for n in counts],
         },
         run={
-            **{key: source.facts.get(key) for key in ("method", "images_seen", "weights_sha256")},
+            **{key: source.facts.get(key) for key in ("method", "images_seen", "weights_sha256", "guide_sha256")},
             "config": source.config,
             "seed": source.learning.get("seed"),
         },

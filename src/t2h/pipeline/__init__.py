@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ from torch import Tensor
 from t2h.backbones import null_label
 from t2h.errors import UserError, unknown_name
 from t2h.pipeline.card import model_card
+from t2h.pipeline.guidance import guided, load_guide, scale_of
+from t2h.pipeline.noise import Generators, one_per_image, starting_noise
 from t2h.process import Process, is_flow
-from t2h.sampling import OF_FLOW, Sampling, set_steps
+from t2h.sampling import ALWAYS, OF_FLOW, Sampling, set_steps
 
 Label = int | np.integer | str
 Labels = Label | Sequence[Label] | Tensor | np.ndarray | None
-Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 class T2HPipeline(DiffusionPipeline):
@@ -61,6 +61,7 @@ class T2HPipeline(DiffusionPipeline):
         sampling: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self._guides: dict[str, ModelMixin] = {}
         self.register_modules(unet=unet, scheduler=scheduler)
         k = null_label(unet)
         names = [str(c) for c in range(k or 0)] if class_names is None else [str(name) for name in class_names]
@@ -70,7 +71,7 @@ class T2HPipeline(DiffusionPipeline):
             raise UserError(
                 f"{len(names)} class names but {len(class_counts)} class counts; give one of each per class."
             )
-        given = asdict(OF_FLOW) if sampling is None and is_flow(scheduler) else sampling or {}
+        given = OF_FLOW.plain() if sampling is None and is_flow(scheduler) else sampling or {}
         own = Sampling.of({**given, **({} if w is None else {"w": float(w)})})
         if sampling is None:  # a folder of version 0.1 has w alone
             own = own.within(scheduler.config.get("num_train_timesteps", own.steps))
@@ -80,7 +81,7 @@ class T2HPipeline(DiffusionPipeline):
             method=method,
             images_seen=int(images_seen),
             training=dict(training or {}),
-            sampling=asdict(own),
+            sampling=own.plain(),
         )
 
     @property
@@ -129,7 +130,7 @@ class T2HPipeline(DiffusionPipeline):
     def __call__(
         self,
         class_labels: Labels = None,
-        guidance_scale: float | None = None,
+        guidance_scale: float | Sequence[float] | None = None,
         num_inference_steps: int | None = None,
         generator: Generators = None,
         latents: Float[Tensor, "b c h w"] | None = None,
@@ -139,12 +140,14 @@ class T2HPipeline(DiffusionPipeline):
         batch_size: int = 1,
         eta: float | None = None,
         clip_sample: bool | None = None,
+        w_interval: tuple[float, float] | None = None,
+        guide: str | None = None,
     ) -> ImagePipelineOutput | tuple[Any]:
         """Draw one image per label. What is None is the pipeline's own `sampling`.
 
         Args:
             class_labels: class ids or names, one per image. None draws ``batch_size`` images without label.
-            guidance_scale: 1 + w. 1 is no guidance (one network pass per step instead of two).
+            guidance_scale: 1 + w, of all images or of each. 1 is no guidance (one network pass per step, not two).
             num_inference_steps: how many denoising steps.
             generator: one generator, from which one seed per image is drawn, so that image i has the same noise in any
                 batch; or a list with one generator per image.
@@ -153,6 +156,8 @@ class T2HPipeline(DiffusionPipeline):
             return_dict: False returns a plain tuple.
             batch_size: how many images to draw where ``class_labels`` is None.
             eta: η of DDIM; other schedulers ignore it.
+            w_interval: (low, high); guidance acts where t/T lies between, ends included. Elsewhere there is one pass.
+            guide: for autoguidance, the path of a run, pipeline folder or checkpoint of a run; "" is none.
             clip_sample: at every step, clip the x_0 that the output implies to [-1, 1], whatever the scheduler. The
                 papers' samplers do not; it saves samples of a short training, whose first steps leave that range.
 
@@ -160,19 +165,22 @@ class T2HPipeline(DiffusionPipeline):
             An `ImagePipelineOutput` with `.images`.
 
         Raises:
-            UserError: for labels, latents, generators, a number of steps or an output type that do not fit.
+            UserError: for labels, latents, generators, scales, a guide, a number of steps or an output type that do
+                not fit.
         """
         own = self.sampling
-        guidance_scale = own.guidance_scale if guidance_scale is None else guidance_scale
         if output_type not in ("pil", "np", "pt"):
             raise unknown_name("output_type", output_type, ("pil", "np", "pt"))
         device, k = self._execution_device, self.num_classes
         ids = None if class_labels is None else self.class_ids(class_labels)
         count = batch_size if ids is None else len(ids)
-        generators = _one_per_image(generator, count)
-        xt = self._starting_noise(latents, count, generators)
+        generators = one_per_image(generator, count)
+        xt = starting_noise(latents, (count, *self.image_shape), generators).to(device, self.unet.dtype)
         null = None if k is None else torch.full((count,), k, device=device)
         label = null if ids is None else torch.tensor(ids, device=device)
+        scale = scale_of(self.guidance_scales(own, ids) if guidance_scale is None else guidance_scale, count, xt)
+        low, high = interval = own.w_interval if w_interval is None else tuple(w_interval)
+        other = self.guide(own.guide if guide is None else guide)
 
         set_steps(self.scheduler, own.steps if num_inference_steps is None else num_inference_steps, device)
         xt = xt * getattr(self.scheduler, "init_noise_sigma", 1.0)  # schedulers of flows have none
@@ -185,7 +193,8 @@ class T2HPipeline(DiffusionPipeline):
         for t in self.progress_bar(self.scheduler.timesteps):
             model_input = scaled(xt, t)
             times = t.expand(count).to(device)
-            output = self._guided(model_input, times, label, null, guidance_scale)
+            acts = interval == ALWAYS or low <= float(t) / self.scheduler.config["num_train_timesteps"] <= high
+            output = guided(self.unet, other, model_input, times, label, null, scale if acts else 1.0)
             if process is not None:
                 x0 = process.x0_from_output(output, model_input, times).clamp(-1, 1)
                 output = process.output_from_x0(x0, model_input, times)
@@ -198,26 +207,18 @@ class T2HPipeline(DiffusionPipeline):
             drawn = self.numpy_to_pil(drawn)
         return ImagePipelineOutput(images=drawn) if return_dict else (drawn,)
 
-    def _guided(
-        self, xt: Tensor, t: Tensor, label: Tensor | None, null: Tensor | None, guidance_scale: float
-    ) -> Tensor:
-        """f_∅ + guidance_scale (f_c - f_∅), both from one pass."""
-        if label is None or null is None or guidance_scale == 1:
-            return self.unet(xt, t, null if label is None else label, return_dict=False)[0].to(xt.dtype)
-        both = self.unet(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([label, null]), return_dict=False)[0]
-        conditional, unconditional = both.to(xt.dtype).chunk(2)  # inside autocast they have another
-        return unconditional + guidance_scale * (conditional - unconditional)
+    def guidance_scales(self, sampling: Sampling, ids: Sequence[int] | None) -> float | list[float]:
+        """1 + w of images of these classes, as ``sampling`` has it; of images without label one number."""
+        if ids is None:
+            return sampling.guidance_scale
+        weights = sampling.weights(self.config["class_names"], self.config["class_counts"])
+        return [1 + weights[i] for i in ids]
 
-    def _starting_noise(self, latents: Tensor | None, count: int, generators: list[torch.Generator]) -> Tensor:
-        shape = (count, *self.image_shape)
-        if latents is None:
-            noise = [
-                torch.randn(shape[1:], generator=g, device=g.device).to(self._execution_device) for g in generators
-            ]
-            return torch.stack(noise).to(self.unet.dtype)
-        if tuple(latents.shape) != shape:
-            raise UserError(f"latents have shape {tuple(latents.shape)}; {shape} is needed for {count} images.")
-        return latents.to(self._execution_device, self.unet.dtype)
+    def guide(self, source: str) -> ModelMixin | None:
+        """The network of a guide, read once; None without one."""
+        if source and source not in self._guides:
+            self._guides[source] = load_guide(source, self)
+        return self._guides[source].to(self._execution_device) if source else None
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Write the pipeline folder, and a filled model card unless there is one. Arguments as in diffusers."""
@@ -225,13 +226,3 @@ class T2HPipeline(DiffusionPipeline):
         card = Path(save_directory) / "README.md"
         if not card.exists():
             card.write_text(model_card(self), encoding="utf-8")
-
-
-def _one_per_image(generator: Generators, count: int) -> list[torch.Generator]:
-    if isinstance(generator, torch.Generator) or generator is None:
-        source = generator or torch.Generator().manual_seed(torch.seed())
-        seeds = torch.randint(2**62, (count,), generator=source, device=source.device).tolist()
-        return [torch.Generator().manual_seed(seed) for seed in seeds]
-    if len(generator) != count:
-        raise UserError(f"{len(generator)} generators for {count} images; give one generator, or one per image.")
-    return list(generator)

@@ -20,7 +20,8 @@ def model_card(pipeline: Any) -> str:
         "Prediction": "velocity" if is_flow(scheduler) else scheduler.config.get("prediction_type", "epsilon"),
         "Images seen in training": f"{config['images_seen']:,}",
         "Sampling": f"{own.scheduler}, {own.steps} steps",
-        "Guidance": f"w = {own.w:g}, that is guidance_scale = {own.guidance_scale:g}",
+        "Guidance": f"w = {own.w:g}, that is guidance_scale = {own.guidance_scale:g}"
+        + (f"; by class and time: {own.guidance}" if own.guidance != "w" else ""),
         **config["training"],
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in details.items())

@@ -55,7 +55,7 @@ class Result:
         name: what it is called in tables.
         points: in the order of w; one of unknown w last.
         data: {"name", "class_names", "class_counts"} of the training data.
-        run: {"method", "images_seen", "weights_sha256", "config", "seed"} of the network.
+        run: {"method", "images_seen", "weights_sha256", "config", "seed"} of the network, "guide_sha256" of its guide.
         protocol: every factor that comparable results share.
         notes: deviations from the default protocol.
         images: by w, samples of the rarest classes beside their nearest training images.
@@ -114,7 +114,7 @@ class Result:
         """From the content of a result file of version 1 or 2."""
         protocol = dict(content.get("protocol") or {})
         if sampler := protocol.get("sampler"):  # what older versions did not write down
-            protocol["sampler"] = {"mixed_precision": "no", "eta": 0.0} | sampler
+            protocol["sampler"] = {"mixed_precision": "no", "eta": 0.0, "guidance": "w"} | sampler
         return cls(
             name=str(content.get("name") or (path.stem if path else "")),
             points=in_order_of_w(map(Point.from_dict, content.get("points") or ())),

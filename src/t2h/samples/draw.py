@@ -24,8 +24,8 @@ from tqdm import tqdm
 from t2h.convert import from_official
 from t2h.device import autocast
 from t2h.errors import UserError, unknown_name
-from t2h.files import recover
 from t2h.pipeline import T2HPipeline
+from t2h.pipeline.guidance import pipeline_folder
 from t2h.process import NoiseSchedule, Process
 from t2h.randomness import derive_seed
 from t2h.samples.grid import sample_grid
@@ -115,18 +115,21 @@ def draw_float(
         with tqdm(total=len(wanted), unit="img", desc=f"w = {sampling.w:g}", disable=not progress) as bar:
             for start in range(0, len(wanted), batch_size):
                 part = wanted.part(slice(start, start + batch_size))
+                labels = None if part.labels[0] < 0 else part.labels.tolist()
                 pairs = zip(part.labels.tolist(), part.index.tolist(), strict=True)
                 seeds = [derive_seed(sampling.seed, "sample", label + 1, index) for label, index in pairs]
                 with arithmetic:
                     output: Any = pipeline(
-                        None if part.labels[0] < 0 else part.labels,
-                        guidance_scale=sampling.guidance_scale,
+                        labels,
+                        guidance_scale=pipeline.guidance_scales(sampling, labels),
                         num_inference_steps=sampling.steps,
                         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
                         output_type="np",
                         batch_size=len(part),
                         eta=sampling.eta,
                         clip_sample=sampling.clip_sample,
+                        w_interval=sampling.w_interval,
+                        guide=sampling.guide,
                     )
                 if not np.isfinite(output.images).all():
                     raise UserError("the network draws values that are no numbers: its training has diverged.")
@@ -169,12 +172,6 @@ def draw_grid(
     wanted = Wanted.per_class(chosen.tolist(), columns)
     images = draw_array(pipeline, wanted, sampling, progress=False)
     return sample_grid(images, wanted.labels, pipeline.config["class_names"], counts, columns)
-
-
-def pipeline_folder(source: Path) -> Path | None:
-    """The pipeline folder of a run, or of itself; None where there is none."""
-    folders = (recover(source / "pipeline"), recover(source))
-    return next((folder for folder in folders if (folder / "model_index.json").is_file()), None)
 
 
 def load_pipeline(source: Path) -> T2HPipeline:

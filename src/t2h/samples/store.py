@@ -9,13 +9,13 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+from torch import nn
 
 from t2h.errors import UserError
 from t2h.files import replaced
@@ -27,10 +27,10 @@ from t2h.sampling import Sampling
 Drawn = Callable[[Wanted], Iterator[UInt8[np.ndarray, "b h w c"]]]
 
 
-def weights_sha256(pipeline: T2HPipeline) -> str:
+def weights_sha256(network: nn.Module) -> str:
     """The sha256 of a network's weights, in the order of their names: what a result was made with."""
     digest = hashlib.sha256()
-    for name, value in sorted(pipeline.unet.state_dict().items()):
+    for name, value in sorted(network.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
@@ -38,11 +38,13 @@ def weights_sha256(pipeline: T2HPipeline) -> str:
 
 def facts_of(pipeline: T2HPipeline, sampling: Sampling) -> dict[str, Any]:
     """What decides the images, and what is known of the network: the content of samples.json."""
-    config = pipeline.config
+    config, guide = pipeline.config, pipeline.guide(sampling.guide)
+    pipeline.guidance_scales(sampling, [] if pipeline.num_classes else None)  # what does not suit is refused here
     return {
         "format": FORMAT,
-        **asdict(sampling),
-        "weights_sha256": weights_sha256(pipeline),
+        **sampling.plain(),
+        "weights_sha256": weights_sha256(pipeline.unet),
+        "guide_sha256": None if guide is None else weights_sha256(guide),
         "method": config["method"],
         "images_seen": config["images_seen"],
         "class_names": config["class_names"],
@@ -63,7 +65,7 @@ def write_samples(
     """
     facts, archive = facts_of(pipeline, sampling), out.suffix == ".npz"
     if (out if archive else out / FACTS).exists():
-        old = asdict(Sampling()) | read_facts(out)  # what older versions did not write down was the default
+        old = Sampling().plain() | read_facts(out)  # what older versions did not write down was the default
         changed = [key for key in facts if old.get(key) != facts[key]]
         if changed:
             shown = "; ".join(f"{key}: {old.get(key)} -> {facts[key]}" for key in changed if key != "class_counts")
