@@ -42,7 +42,7 @@ from t2h.metrics.fid import frechet_distance
 from t2h.pipeline import T2HPipeline
 from t2h.process import NoiseSchedule
 from t2h.results.comparable import differing_factors, unknown_factors
-from t2h.results.compare import compare
+from t2h.results.compare import compare, summary
 from t2h.results.point import Point, Value
 from t2h.results.result import read_result, write_result
 from t2h.samples.read import SampleSet, read_samples
@@ -390,16 +390,16 @@ def test_a_curve_is_one_result_and_resumes(
 ) -> None:
     paths, out, extractor = [stored(tmp_path, digits, w) for w in (1.5, 0.0)], tmp_path / "out.json", Patches()
     judge = Judge(reference, extractor, replace(QUICK, metrics=("fid", "manifold")))
-    real = curve_module.evaluate_arrays
+    real = curve_module.judged
     judged: list[float] = []
 
     def breaking(*args: Any) -> Any:
-        judged.append(args[4])
+        judged.append(args[3])
         if len(judged) == 2:
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(curve_module, "evaluate_arrays", breaking)
+    monkeypatch.setattr(curve_module, "judged", breaking)
     with pytest.raises(KeyboardInterrupt):
         evaluate_stored(paths, judge, out, progress=False)
     assert [point.w for point in read_result(out).points] == [1.5]
@@ -599,3 +599,62 @@ def test_the_commands(digits: ImageTable, tmp_path: Path, monkeypatch: pytest.Mo
     assert "nowhere does not exist" in error
     assert "did you mean 'fid'" in error
     assert error.count("\n") == 2
+
+
+def test_w_per_class_of_a_run(reference: Reference, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, out, extractor, ws = tmp_path / "run", tmp_path / "out.json", Patches(), (0.0, 1.5, 6.0)
+    counts = np.array(store_run(run, "learning: {label_dropout: 0.1, dropout_unit: batch, seed: 3}\n"))
+    judge = Judge(reference, extractor, replace(QUICK, metrics=("fid", "kid")))
+    drawing = Drawing(4, CurveFlags(steps=2, w_power=0.5))
+    curve = evaluate_run(run, ws, judge, out, drawing, progress=False)
+    assert "w_table" not in json.loads(out.read_text())
+    result = evaluate_run(run, ws, judge, out, drawing, progress=False, w_per="class")
+    assert result.points == curve.points
+    assert result.choice is not None
+    assert read_result(out).choice == result.choice
+    allowed = np.array(ws)[:, None] * np.sqrt(counts.mean() / counts)
+    for name, w in json.loads(out.read_text())["w_table"].items():
+        assert np.isclose(allowed[:, int(name)], w).any()
+    assert result.choice.mixture.num_images == result.choice.single.num_images == 20
+    assert result.choice.mixture.metrics.keys() == {"fid", "kid"} == result.choice.single.groups["tail"].metrics.keys()
+    before = extractor.seen
+    again = evaluate_run(run, ws, judge, out, drawing, progress=False, w_per="class")
+    assert (again.choice, extractor.seen) == (result.choice, before), "what was chosen is not chosen again"
+    assert evaluate_run(run, ws[:1], judge, out, drawing, progress=False).choice == result.choice
+    groups = evaluate_run(run, ws, judge, out, drawing, progress=False, w_per="group").choice
+    assert groups is not None
+    assert len({round(groups.w_table[str(c)] / np.sqrt(counts.mean() / counts[c]), 9) for c in range(3)}) == 1
+    text = summary(result)
+    assert "w per class, tail" in text
+    assert f"chosen on all images: 0 {result.choice.w_table['0']:g}, " in text
+    words = ["--w-table", str(out), "--per-class", "1", "--steps", "2", "--out", str(tmp_path / "s")]
+    assert main(["sample", str(run), *words]) == 0
+    assert json.loads((tmp_path / "s" / "samples.json").read_text())["w_table"] == groups.w_table
+
+
+def test_w_per_class_of_stored_samples(digits: ImageTable, reference: Reference, tmp_path: Path) -> None:
+    paths = [stored(tmp_path, digits, w) for w in (0.0, 0.5, 1.5)]  # the larger w, the less noise
+    judge = Judge(reference, Patches(), replace(QUICK, metrics=("fid",)))
+    choice = evaluate_stored(paths, judge, tmp_path / "o.json", progress=False, w_per="class").choice
+    assert choice is not None
+    assert choice.single_w == (1.5, 1.5)
+    assert sum(w == 1.5 for w in choice.w_table.values()) > 5
+    without = Judge(replace(reference, train_rows=None), Patches(), judge.options)
+    for given, by, per, says in (
+        (paths[:1], judge, "class", "--w-per chooses among weights for each class: give two or more"),
+        (paths, without, "group", "the training images of each class are not known; take --w-per class"),
+    ):
+        with pytest.raises(UserError, match=says):
+            evaluate_stored(given, by, tmp_path / "none.json", progress=False, w_per=per)
+    assert not (tmp_path / "none.json").exists()
+
+
+def test_guidance_is_a_factor_of_comparable_results(reference: Reference, tmp_path: Path) -> None:
+    facts = {"scheduler": "ddim", "steps": 100, "seed": 0}
+    judge = Judge(reference, Patches())
+    plain, ruled = (make_result(Provenance("x", facts | more), judge, []) for more in ({}, {"w_power": 0.5}))
+    assert differing_factors(plain, ruled) == {"sampler.guidance": ("w", "w (n̄/n)^0.5")}
+    assert "sampler: guidance w (n̄/n)^0.5, not DDIM with 100 steps" in ruled.notes
+    del plain.protocol["sampler"]["guidance"]  # of a version that had none of this
+    write_result(plain, tmp_path / "old.json")
+    assert differing_factors(read_result(tmp_path / "old.json"), ruled) == {"sampler.guidance": ("w", "w (n̄/n)^0.5")}

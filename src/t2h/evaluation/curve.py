@@ -12,16 +12,18 @@ import numpy as np
 import yaml
 
 from t2h.errors import UserError
+from t2h.evaluation.choice import Candidate, choose
 from t2h.evaluation.judge import Judge
 from t2h.evaluation.nearest import nearest_examples, training_images
-from t2h.evaluation.point import evaluate_arrays
+from t2h.evaluation.point import judged, seen
 from t2h.evaluation.protocol import FULL, Provenance, make_result
 from t2h.features.base import pixels_sha256
+from t2h.results.choice import Per
 from t2h.results.comparable import differing_factors
 from t2h.results.point import Point
 from t2h.results.result import Result, read_result, write_result
 from t2h.samples.read import SampleSet, read_samples
-from t2h.sampling import CurveFlags
+from t2h.sampling import CurveFlags, Sampling
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,16 @@ class PendingPoint:
 
 
 def evaluate_stored(
-    paths: Sequence[Path], judge: Judge, out: Path, name: str | None = None, progress: bool = True
+    paths: Sequence[Path],
+    judge: Judge,
+    out: Path,
+    name: str | None = None,
+    progress: bool = True,
+    w_per: Per | None = None,
 ) -> Result:
     """Judge stored samples, a folder or `.npz` for each guidance weight, into one result file.
+
+    With ``w_per`` the w of each class, or of each group of classes, is chosen as well (`t2h.evaluation.choice`).
 
     Raises:
         UserError: as `read_samples` and `evaluate_arrays`; for images that cannot be read, all of them by name; or if
@@ -76,7 +85,7 @@ def evaluate_stored(
         PendingPoint(samples.w, samples.images.shape[0], partial(sets.__getitem__, i), pixels_sha256(samples.images))
         for i, samples in enumerate(sets)
     ]
-    return _evaluate(pending, sources[0], judge, out, progress)
+    return _evaluate(pending, sources[0], judge, out, progress, w_per)
 
 
 def evaluate_run(
@@ -87,10 +96,12 @@ def evaluate_run(
     drawing: Drawing | None = None,
     name: str | None = None,
     progress: bool = True,
+    w_per: Per | None = None,
 ) -> Result:
     """Draw samples of a run at each w and judge them, into one result file; the samples are not stored.
 
-    They are drawn as the run's own sampling says, but for what ``drawing`` replaces; without ``ws``, at its w.
+    They are drawn as the run's own sampling says, but for what ``drawing`` replaces; without ``ws``, at its w. With
+    ``w_per`` the w of each class or group is chosen as well, for which points that are there are drawn again.
 
     Raises:
         UserError: as `evaluate_arrays`, or if there is no pipeline, or it has other classes than the reference.
@@ -123,7 +134,7 @@ def evaluate_run(
         return SampleSet(run, images, labels, tuple(pipeline.config["class_names"]), facts | {"w": w})
 
     pending = [PendingPoint(w, len(wanted), partial(drawn, w)) for w in ws or (own.w,)]
-    return _evaluate(pending, source, judge, out, progress, drawing.pictures)
+    return _evaluate(pending, source, judge, out, progress, w_per, drawing.pictures)
 
 
 def _evaluate(
@@ -132,36 +143,47 @@ def _evaluate(
     judge: Judge,
     out: Path,
     progress: bool,
+    w_per: Per | None,
     pictures: bool = False,
 ) -> Result:
-    empty = make_result(source, judge, [])
-    result = _earlier(out, empty, [point.num_images for point in pending]) if out.exists() else empty
-    result = make_result(source, judge, result.points, dict(result.images))
-    counts = source.facts.get("class_counts")
-    training = None
+    result = empty = make_result(source, judge, [])
+    if out.exists():
+        earlier = _earlier(out, empty, [point.num_images for point in pending])
+        result = replace(make_result(source, judge, earlier.points, dict(earlier.images)), choice=earlier.choice)
+    if w_per and result.choice and result.choice.answers(w_per, [point.w for point in pending], judge.keys()):
+        w_per = None
+    counts = source.facts.get("class_counts") or judge.reference.train_counts
+    counts, training, curve = None if counts is None else np.array(counts), None, []
+    if w_per and (source.labels == "none" or len({point.w for point in pending} - {None}) < 2):
+        raise UserError("--w-per chooses among weights for each class: give two or more, of a network with labels.")
+    if w_per == "group" and counts is None:
+        raise UserError("--w-per group: the training images of each class are not known; take --w-per class.")
     for ahead in pending:
-        if any(_is_done(point, ahead, judge) for point in result.points):
+        done = any(_is_done(point, ahead, judge) for point in result.points)
+        if done and not w_per:
             continue
         started, stored = time.monotonic(), ahead.fingerprint is not None
         samples = ahead.samples()
         seconds = None if stored else time.monotonic() - started
-        point = evaluate_arrays(
-            samples.images,
-            samples.labels,
-            judge,
-            None if counts is None else np.array(counts),
-            ahead.w,
-            progress,
-            stored,
-        )
-        point = replace(point, seconds=seconds, samples_sha256=ahead.fingerprint)
+        found = seen(samples.images, samples.labels, judge, progress, cached=stored or bool(w_per))
+        if w_per and ahead.w is not None:
+            drawn = Sampling.of(samples.facts | {"w": ahead.w})
+            curve.append(
+                Candidate(ahead.w, found, drawn.weights(samples.class_names, samples.facts.get("class_counts")))
+            )
+        if done:
+            continue
+        point = replace(judged(found, judge, counts, ahead.w), seconds=seconds, samples_sha256=ahead.fingerprint)
         if pictures and source.config and samples.labels is not None:
             training = training or training_images(source.config)
             if training:
                 shown = nearest_examples((samples.images, samples.labels), training, judge.extractor)
                 result.images[f"{ahead.w:g}"] = shown
         others = [other for other in result.points if other.w != ahead.w]
-        result = make_result(source, judge, [*others, point], result.images)
+        result = replace(make_result(source, judge, [*others, point], result.images), choice=result.choice)
+        write_result(result, out)
+    if w_per:
+        result = replace(result, choice=choose(curve, w_per, judge, samples.class_names, counts, progress))
         write_result(result, out)
     return result
 

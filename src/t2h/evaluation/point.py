@@ -22,7 +22,6 @@ def evaluate_arrays(
     class_counts: Int[np.ndarray, " k"] | None = None,
     w: float | None = None,
     progress: bool = False,
-    cached: bool = True,
 ) -> Point:
     """Judge sample images: one point of a result.
 
@@ -33,11 +32,20 @@ def evaluate_arrays(
         class_counts: training images of each class, for head, medium and tail; None: the reference's `train_rows`.
         w: guidance weight, for the record; None where unknown.
         progress: show bars.
-        cached: keep the features for another time; of no use for images that are not stored.
 
     Raises:
         UserError: if the samples do not suit the reference: size, colours, classes, features.
     """
+    name, classes = judge.reference.name, judge.reference.num_classes
+    if class_counts is not None and classes and len(class_counts) != classes:
+        raise UserError(f"{len(class_counts)} training counts, but the reference {name} has {classes} classes.")
+    return judged(seen(images, labels, judge, progress), judge, class_counts, w)
+
+
+def seen(
+    images: Any, labels: Int[np.ndarray, " n"] | None, judge: Judge, progress: bool = False, cached: bool = True
+) -> SampleFeatures:
+    """The features of sample images; ``cached`` keeps them for another time. `UserError` as `evaluate_arrays`."""
     reference, extractor = judge.reference, judge.extractor
     classes = reference.num_classes
     if labels is not None and len(labels) != images.shape[0]:
@@ -47,20 +55,22 @@ def evaluate_arrays(
             f"sample labels run from {labels.min()} to {labels.max()}; the reference {reference.name} has the classes "
             f"0 ... {classes - 1}. Use the reference of the same classes."
         )
-    if class_counts is not None and classes and len(class_counts) != classes:
-        raise UserError(
-            f"{len(class_counts)} training counts, but the reference {reference.name} has {classes} classes."
-        )
     reference.check(extractor, images.shape[1:])
     features = (extract_cached if cached else extract)(images, extractor, progress=progress)
     reference.check(extractor, images.shape[1:])  # some networks know their dimensions by now only
-    samples, counts = SampleFeatures(features, labels), reference.train_counts
-    if class_counts is not None:
-        counts = class_counts.tolist()
-    point = Point(w, len(features), metrics=judge.metrics(samples))
-    if labels is None or reference.labels is None:
+    return SampleFeatures(features, labels)
+
+
+def judged(
+    samples: SampleFeatures, judge: Judge, class_counts: Int[np.ndarray, " k"] | None = None, w: float | None = None
+) -> Point:
+    """One point of a result, from features."""
+    reference = judge.reference
+    counts = reference.train_counts if class_counts is None else class_counts.tolist()
+    point = Point(w, len(samples.features), metrics=judge.metrics(samples))
+    if samples.labels is None or reference.labels is None:
         return point
-    train = [None] * classes if counts is None else counts
+    train = [None] * reference.num_classes if counts is None else counts
     groups = {} if counts is None or len(set(counts)) < 2 else group_classes(np.array(counts))
     return replace(
         point,

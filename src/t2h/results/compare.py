@@ -132,7 +132,7 @@ def _remarks(results: Sequence[Result], base: Result, unlike: Sequence[str]) -> 
 
 
 def summary(result: Result) -> str:
-    """Overall and per group for each w; per class for w = 1.5, or the only point; then what is absent, and notes."""
+    """Overall and per group for each w, per class for w = 1.5 or the only point; w per class; what is absent; notes."""
     if not result.points:
         return "no points yet"
     keys = in_order(key for p in result.points for key, value in p.metrics.items() if value.value is not None)
@@ -149,5 +149,15 @@ def summary(result: Result) -> str:
         if point is main:
             rows += [row(c.name, point.w, c.train_count, c.metrics) for c in point.classes]
     absent = {f"absent: {key}: {value.reason}" for key, value in main.metrics.items() if value.value is None}
-    remarks = [*sorted(absent), *(f"note: {note}" for note in result.notes)]
+    chosen = []
+    if choice := result.choice:
+        for title, point in ((f"w per {choice.per}", choice.mixture), ("one w", choice.single)):
+            rows.append(row(title, None, None, point.metrics))
+            rows += [row(f"{title}, {name}", None, None, group.metrics) for name, group in point.groups.items()]
+        table_text = ", ".join(f"{name} {w:g}" for name, w in choice.w_table.items())
+        chosen = [
+            f"w per {choice.per}, and the one w beside it: chosen on one half of the images, judged on the other",
+            f"chosen on all images: {table_text}",
+        ]
+    remarks = [*sorted(absent), *chosen, *(f"note: {note}" for note in result.notes)]
     return as_text(table(["", "w", "train", "images", *keys], rows, remarks=remarks))

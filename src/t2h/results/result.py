@@ -12,6 +12,7 @@ from typing import Any
 from t2h.data.groups import head_to_tail, thirds
 from t2h.errors import UserError
 from t2h.files import write_json
+from t2h.results.choice import Choice
 from t2h.results.metrics import metric_of
 from t2h.results.point import Point, in_order_of_w
 from t2h.sampling import Sampling
@@ -61,6 +62,7 @@ class Result:
         images: by w, samples of the rarest classes beside their nearest training images.
         created, package: when, and by which version.
         path: the file that it was read from.
+        choice: the w of each class, where it was chosen.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Result:
     created: str = ""
     package: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    choice: Choice | None = None
 
     @cached_property
     def table(self) -> ClassTable | None:
@@ -107,7 +110,8 @@ class Result:
         fields = {key: getattr(self, key) for key in ("name", "created", "package", "run", "data", "protocol")}
         points = [point.to_dict() for point in self.points]
         written = {"format": FORMAT, "version": VERSION, **fields, "notes": list(self.notes)}
-        return written | {"points": points, "images": self.images}
+        chosen = {} if self.choice is None else self.choice.to_dict()
+        return written | chosen | {"points": points, "images": self.images}
 
     @classmethod
     def from_dict(cls, content: Any, path: Path | None = None) -> Result:
@@ -120,6 +124,7 @@ class Result:
             points=in_order_of_w(map(Point.from_dict, content.get("points") or ())),
             protocol=protocol,
             notes=tuple(map(str, content.get("notes") or ())),
+            choice=Choice.from_dict(content),
             created=str(content.get("created") or ""),
             path=path,
             **{key: dict(content.get(key) or {}) for key in ("data", "run", "images", "package")},
