@@ -42,10 +42,10 @@ class Features:
         return None
 
 
-def judge(real: np.ndarray, labels: np.ndarray) -> Judge:
+def judge(real: np.ndarray, labels: np.ndarray, per: Any = "class") -> Judge:
     statistics = feature_statistics(real)
     reference = Reference("r", "train", statistics, "0" * 64, class_names=NAMES, features=real, labels=labels)
-    return Judge(reference, Features(), MetricOptions(metrics=("fid",)))
+    return Judge(reference, Features(), MetricOptions(metrics=("fid",), w_per=per))
 
 
 @pytest.mark.parametrize(("seed", "each"), [(0, 4), (1, 4), (2, 4), (3, 4), (4, 30), (5, 30)])
@@ -87,21 +87,21 @@ def test_features_far_from_zero_lose_nothing() -> None:
     assert (picked.tolist(), single.tolist()) == (plain_picked.tolist(), plain.tolist())
 
 
-def known(per: Any = "class") -> tuple[Any, Judge, list[np.ndarray], np.ndarray]:
+def known() -> tuple[Any, Judge, list[np.ndarray], np.ndarray]:
     """Three weights; each class is right at its own one, and 1.5 away at the others."""
     real, labels = clouds(100, 300)
     sets = [clouds(7, 60, np.where(np.arange(3) == i, 0.0, 1.5)) for i in range(3)]
     own = sets[0][1]
     curve = [Candidate(w, SampleFeatures(x, own), [w] * 3) for w, (x, _) in zip((0.0, 0.5, 2.0), sets, strict=True)]
     by = judge(real, labels)
-    return choose(curve, per, by, NAMES, COUNTS), by, [x for x, _ in sets], own
+    return choose(curve, by, NAMES, COUNTS), by, [x for x, _ in sets], own
 
 
 def test_the_right_w_of_each_class_is_found_and_judged_on_the_other_half() -> None:
     found, by, features, labels = known()
     assert found.w_table == {"a": 0.0, "b": 0.5, "c": 2.0}
-    assert found.halves == (found.w_table, found.w_table)
-    assert (found.per, found.ws) == ("class", (0.0, 0.5, 2.0))
+    assert found.halves == [found.w_table, found.w_table]
+    assert (found.per, found.ws) == ("class", [0.0, 0.5, 2.0])
     even = np.tile(np.arange(60), 3) % 2 == 0
     by_hand = [
         frechet_distance(by.reference.statistics, feature_statistics(mixture(features, labels, rows, (0, 1, 2))))
@@ -125,7 +125,7 @@ def test_groups_have_one_w() -> None:
     real, labels = clouds(100, 300)
     sets = [clouds(7, 60, shift)[0] for shift in ((0, 1.5, 1.5), (1.5, 0, 0))]
     curve = [Candidate(w, SampleFeatures(x, clouds(0, 60)[1]), [w] * 3) for w, x in zip((1.0, 3.0), sets, strict=True)]
-    found = choose(curve, "group", judge(real, labels), NAMES, COUNTS)
+    found = choose(curve, judge(real, labels, "group"), NAMES, COUNTS)
     assert found.w_table == {"a": 1.0, "b": 3.0, "c": 3.0}
 
 
@@ -137,7 +137,7 @@ def test_choosing_does_not_flatter() -> None:
         sets = [clouds(100_000 + 10 * seed + i, 20)[0] for i in range(8)]
         own, rows = clouds(0, 20)[1], np.tile(np.arange(20), 3) % 2 == 0
         curve = [Candidate(float(i), SampleFeatures(x, own), [float(i)] * 3) for i, x in enumerate(sets)]
-        found = choose(curve, "class", judge(real, labels), NAMES, None)
+        found = choose(curve, judge(real, labels), NAMES, None)
         single, picked = lowest_fid(sets, own, rows, [(0,), (1,), (2,)], feature_statistics(real))
         seen = [fid_from_features(real, mixture(sets, own, rows, pick)) for pick in (single, picked)]
         values = [point.metrics["fid"].value for point in (found.single, found.mixture)]
@@ -156,7 +156,7 @@ def test_mistakes() -> None:
     def of(labels_of_second: np.ndarray, rows: slice = slice(None)) -> Any:
         curve = [Candidate(0.0, SampleFeatures(x[rows], own[rows]), [0.0] * 3)]
         curve.append(Candidate(1.0, SampleFeatures(x[rows], labels_of_second[rows]), [1.0] * 3))
-        return choose(curve, "class", judge(real, labels), NAMES, COUNTS)
+        return choose(curve, judge(real, labels), NAMES, COUNTS)
 
     with pytest.raises(UserError, match="other labels than those of another"):
         of(own[::-1].copy())

@@ -608,7 +608,8 @@ def test_w_per_class_of_a_run(reference: Reference, tmp_path: Path, capsys: pyte
     drawing = Drawing(4, CurveFlags(steps=2, w_power=0.5))
     curve = evaluate_run(run, ws, judge, out, drawing, progress=False)
     assert "w_table" not in json.loads(out.read_text())
-    result = evaluate_run(run, ws, judge, out, drawing, progress=False, w_per="class")
+    by_class, by_group = (replace(judge, options=replace(judge.options, w_per=per)) for per in ("class", "group"))
+    result = evaluate_run(run, ws, by_class, out, drawing, progress=False)
     assert result.points == curve.points
     assert result.choice is not None
     assert read_result(out).choice == result.choice
@@ -618,10 +619,10 @@ def test_w_per_class_of_a_run(reference: Reference, tmp_path: Path, capsys: pyte
     assert result.choice.mixture.num_images == result.choice.single.num_images == 20
     assert result.choice.mixture.metrics.keys() == {"fid", "kid"} == result.choice.single.groups["tail"].metrics.keys()
     before = extractor.seen
-    again = evaluate_run(run, ws, judge, out, drawing, progress=False, w_per="class")
+    again = evaluate_run(run, ws, by_class, out, drawing, progress=False)
     assert (again.choice, extractor.seen) == (result.choice, before), "what was chosen is not chosen again"
     assert evaluate_run(run, ws[:1], judge, out, drawing, progress=False).choice == result.choice
-    groups = evaluate_run(run, ws, judge, out, drawing, progress=False, w_per="group").choice
+    groups = evaluate_run(run, ws, by_group, out, drawing, progress=False).choice
     assert groups is not None
     assert len({round(groups.w_table[str(c)] / np.sqrt(counts.mean() / counts[c]), 9) for c in range(3)}) == 1
     text = summary(result)
@@ -634,18 +635,24 @@ def test_w_per_class_of_a_run(reference: Reference, tmp_path: Path, capsys: pyte
 
 def test_w_per_class_of_stored_samples(digits: ImageTable, reference: Reference, tmp_path: Path) -> None:
     paths = [stored(tmp_path, digits, w) for w in (0.0, 0.5, 1.5)]  # the larger w, the less noise
-    judge = Judge(reference, Patches(), replace(QUICK, metrics=("fid",)))
-    choice = evaluate_stored(paths, judge, tmp_path / "o.json", progress=False, w_per="class").choice
+    options = replace(QUICK, metrics=("fid",), w_per="class")
+    judge, out = Judge(reference, Patches(), options), tmp_path / "o.json"
+    choice = evaluate_stored(paths, judge, out, progress=False).choice
     assert choice is not None
-    assert choice.single_w == (1.5, 1.5)
+    assert choice.single_w == [1.5, 1.5]
     assert sum(w == 1.5 for w in choice.w_table.values()) > 5
-    without = Judge(replace(reference, train_rows=None), Patches(), judge.options)
-    for given, by, per, says in (
-        (paths[:1], judge, "class", "--w-per chooses among weights for each class: give two or more"),
-        (paths, without, "group", "the training images of each class are not known; take --w-per class"),
+    stored(tmp_path, digits, 1.5, seed=1)  # other samples of the same w: what was chosen from the old ones goes
+    assert (
+        evaluate_stored(paths, Judge(reference, Patches(), replace(options, w_per=None)), out, progress=False).choice
+        is None
+    )
+    without = Judge(replace(reference, train_rows=None), Patches(), replace(options, w_per="group"))
+    for given, by, says in (
+        (paths[:1], judge, "--w-per chooses among weights for each class: give two or more"),
+        (paths, without, "the training images of each class are not known; take --w-per class"),
     ):
         with pytest.raises(UserError, match=says):
-            evaluate_stored(given, by, tmp_path / "none.json", progress=False, w_per=per)
+            evaluate_stored(given, by, tmp_path / "none.json", progress=False)
     assert not (tmp_path / "none.json").exists()
 
 

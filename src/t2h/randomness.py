@@ -8,6 +8,7 @@ NVIDIA's EDM.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,3 +43,20 @@ def generator(device: torch.device | str, seed: int, purpose: str, *numbers: int
     import torch
 
     return torch.Generator(device=device).manual_seed(derive_seed(seed, purpose, *numbers))
+
+
+def one_per_image(given: torch.Generator | Sequence[torch.Generator] | None, count: int) -> list[torch.Generator]:
+    """Generators of ``count`` images; of a single one, or of none, their seeds are drawn.
+
+    Raises:
+        UserError: if there are neither one nor ``count``.
+    """
+    import torch
+
+    if isinstance(given, torch.Generator) or given is None:
+        source = given or torch.Generator().manual_seed(torch.seed())
+        seeds = torch.randint(2**62, (count,), generator=source, device=source.device).tolist()
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
+    if len(given) != count:
+        raise UserError(f"{len(given)} generators for {count} images; give one generator, or one per image.")
+    return list(given)

@@ -118,10 +118,8 @@ class Sampling:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Sampling:
         """From plain values, of which only those that it knows are taken; what is missing is the default."""
-        known = {name: values[name] for name in NAMES if values.get(name) is not None}
-        if "w_interval" in known:
-            known["w_interval"] = tuple(known["w_interval"])
-        return cls(**known)
+        known = {"w_interval": ALWAYS} | {name: values[name] for name in NAMES if values.get(name) is not None}
+        return cls(**known | {"w_interval": tuple(known["w_interval"])})
 
     def plain(self) -> dict[str, Any]:
         """Its values as JSON has them."""
@@ -150,13 +148,11 @@ class Sampling:
         for name in self.w_table:
             if name not in class_names:
                 raise unknown_name("class in w_table", name, class_names)
-        if not self.w_power:
-            return [self.w_table.get(name, self.w) for name in class_names]
-        if not class_counts or not all(class_counts):
+        if self.w_power and not all(class_counts or [0]):
             raise UserError("w_power needs training images of every class, and their numbers; give w_table instead.")
-        mean = sum(class_counts) / len(class_counts)
-        pairs = zip(class_names, class_counts, strict=True)
-        return [self.w_table.get(name, self.w * (mean / n) ** self.w_power) for name, n in pairs]
+        counts = class_counts if self.w_power and class_counts else [1] * len(class_names)
+        rule = [self.w * (sum(counts) / len(counts) / n) ** self.w_power for n in counts]
+        return [self.w_table.get(name, w) for name, w in zip(class_names, rule, strict=True)]
 
     def overridden(self, flags: SamplingFlags | CurveFlags) -> Sampling:
         """These values, but for those that the flags give."""

@@ -10,7 +10,6 @@ import tyro
 
 from t2h.cli._parse import parse
 from t2h.errors import UserError
-from t2h.results.choice import Per
 from t2h.results.options import MetricOptions
 from t2h.sampling import CurveFlags
 
@@ -29,9 +28,6 @@ class Args:
     """A file of `t2h reference`, or an .npz with mu and sigma of other projects."""
     w: tuple[float, ...] = ()
     """Guidance weights of a run's points: `--w 0 0.5 1 1.5 2` is a curve. Default: the run's own."""
-    w_per: Per | None = None
-    """Choose w for each class, or for head, medium and tail, from the same images: on one half of them, judged on the
-    other. `t2h sample --w-table RESULT` draws with it."""
     per_class: int | None = None
     """Images of each class that a run draws. Default: 50,000 in all."""
     sampling: Annotated[CurveFlags, tyro.conf.arg(name="")] = field(default_factory=CurveFlags)
@@ -76,9 +72,9 @@ def main(argv: list[str]) -> int:
         out = first / "results" / f"{args.reference.stem}.json"
     if runs:
         drawing = Drawing(args.per_class, args.sampling, args.batch_size, device, args.float_images, args.pictures)
-        result = evaluate_run(first, args.w, judge, out, drawing, args.name, w_per=args.w_per)
+        result = evaluate_run(first, args.w, judge, out, drawing, args.name)
     else:
-        result = evaluate_stored(args.source, judge, out, args.name, w_per=args.w_per)
+        result = evaluate_stored(args.source, judge, out, args.name)
     print(summary(result))
     print(f"\n{out}")
     return 0

@@ -23,8 +23,7 @@ from t2h.errors import UserError
 from t2h.evaluation.judge import Judge, SampleFeatures
 from t2h.evaluation.point import group_classes
 from t2h.metrics.fid import FeatureStatistics, frechet_distance
-from t2h.results.choice import Choice, Per
-from t2h.results.point import Group, Metrics, Point, Value
+from t2h.results.point import Choice, Group, Metrics, Point, Value
 
 Picked = Int[np.ndarray, " k"]
 """For each class, the position in the curve of the w that it takes."""
@@ -41,7 +40,6 @@ class Candidate:
 
 def choose(
     curve: Sequence[Candidate],
-    per: Per,
     judge: Judge,
     class_names: Sequence[str],
     counts: Int[np.ndarray, " k"] | None,
@@ -51,8 +49,7 @@ def choose(
 
     Args:
         curve: at least two, with the same labels in the same order.
-        per: what has a w of its own.
-        judge: whose reference FID is taken to.
+        judge: whose reference FID is taken to, and whose options say what has a w of its own.
         class_names: of the K classes.
         counts: training images of each class; groups need them.
 
@@ -61,7 +58,7 @@ def choose(
     """
     from t2h.samples.draw import Wanted
 
-    labels = curve[0].samples.known_labels
+    per, labels = judge.options.w_per or "class", curve[0].samples.known_labels
     if any(not np.array_equal(candidate.samples.known_labels, labels) for candidate in curve):
         raise UserError("--w-per: the samples of one w have other labels than those of another; draw them alike.")
     if np.bincount(labels, minlength=len(class_names)).min() < 2:
@@ -92,10 +89,10 @@ def choose(
         (one_a, a), (one_b, b), (_, final) = (pick(rows) for rows in (even, ~even, np.ones_like(even)))
     return Choice(
         per=per,
-        ws=tuple(candidate.w for candidate in curve),
+        ws=[candidate.w for candidate in curve],
         w_table=table(final),
-        halves=(table(a), table(b)),
-        single_w=(curve[one_a[0]].w, curve[one_b[0]].w),
+        halves=[table(a), table(b)],
+        single_w=[curve[one_a[0]].w, curve[one_b[0]].w],
         mixture=_mean(judged(a, ~even), judged(b, even)),
         single=_mean(judged(one_a, ~even), judged(one_b, even)),
     )
@@ -121,8 +118,9 @@ def lowest_fid(
     """
 
     def sums(i: int, classes: tuple[int, ...]) -> Float[np.ndarray, "_ _"]:
-        x = features[i][rows & np.isin(labels, classes)].astype(np.float64) - reference.mean
-        z = np.concatenate([np.ones((len(x), 1)), x], axis=1)
+        x = features[i][rows & np.isin(labels, classes)]
+        z = np.ones((len(x), 1 + reference.dim))
+        np.subtract(x, reference.mean, out=z[:, 1:])
         return z.T @ z
 
     def fid(total: Float[np.ndarray, "_ _"]) -> float:

@@ -18,9 +18,8 @@ from t2h.evaluation.nearest import nearest_examples, training_images
 from t2h.evaluation.point import judged, seen
 from t2h.evaluation.protocol import FULL, Provenance, make_result
 from t2h.features.base import pixels_sha256
-from t2h.results.choice import Per
 from t2h.results.comparable import differing_factors
-from t2h.results.point import Point
+from t2h.results.point import Choice, Point
 from t2h.results.result import Result, read_result, write_result
 from t2h.samples.read import SampleSet, read_samples
 from t2h.sampling import CurveFlags, Sampling
@@ -58,16 +57,9 @@ class PendingPoint:
 
 
 def evaluate_stored(
-    paths: Sequence[Path],
-    judge: Judge,
-    out: Path,
-    name: str | None = None,
-    progress: bool = True,
-    w_per: Per | None = None,
+    paths: Sequence[Path], judge: Judge, out: Path, name: str | None = None, progress: bool = True
 ) -> Result:
     """Judge stored samples, a folder or `.npz` for each guidance weight, into one result file.
-
-    With ``w_per`` the w of each class, or of each group of classes, is chosen as well (`t2h.evaluation.choice`).
 
     Raises:
         UserError: as `read_samples` and `evaluate_arrays`; for images that cannot be read, all of them by name; or if
@@ -85,7 +77,7 @@ def evaluate_stored(
         PendingPoint(samples.w, samples.images.shape[0], partial(sets.__getitem__, i), pixels_sha256(samples.images))
         for i, samples in enumerate(sets)
     ]
-    return _evaluate(pending, sources[0], judge, out, progress, w_per)
+    return _evaluate(pending, sources[0], judge, out, progress)
 
 
 def evaluate_run(
@@ -96,12 +88,11 @@ def evaluate_run(
     drawing: Drawing | None = None,
     name: str | None = None,
     progress: bool = True,
-    w_per: Per | None = None,
 ) -> Result:
     """Draw samples of a run at each w and judge them, into one result file; the samples are not stored.
 
-    They are drawn as the run's own sampling says, but for what ``drawing`` replaces; without ``ws``, at its w. With
-    ``w_per`` the w of each class or group is chosen as well, for which points that are there are drawn again.
+    They are drawn as the run's own sampling says, but for what ``drawing`` replaces; without ``ws``, at its w. To
+    choose w per class (`MetricOptions.w_per`), points that are there are drawn again.
 
     Raises:
         UserError: as `evaluate_arrays`, or if there is no pipeline, or it has other classes than the reference.
@@ -134,7 +125,7 @@ def evaluate_run(
         return SampleSet(run, images, labels, tuple(pipeline.config["class_names"]), facts | {"w": w})
 
     pending = [PendingPoint(w, len(wanted), partial(drawn, w)) for w in ws or (own.w,)]
-    return _evaluate(pending, source, judge, out, progress, w_per, drawing.pictures)
+    return _evaluate(pending, source, judge, out, progress, drawing.pictures)
 
 
 def _evaluate(
@@ -143,35 +134,31 @@ def _evaluate(
     judge: Judge,
     out: Path,
     progress: bool,
-    w_per: Per | None,
     pictures: bool = False,
 ) -> Result:
-    result = empty = make_result(source, judge, [])
-    if out.exists():
-        earlier = _earlier(out, empty, [point.num_images for point in pending])
-        result = replace(make_result(source, judge, earlier.points, dict(earlier.images)), choice=earlier.choice)
-    if w_per and result.choice and result.choice.answers(w_per, [point.w for point in pending], judge.keys()):
-        w_per = None
+    empty = make_result(source, judge, [])
+    result = _earlier(out, empty, [point.num_images for point in pending]) if out.exists() else empty
     counts = source.facts.get("class_counts") or judge.reference.train_counts
-    counts, training, curve = None if counts is None else np.array(counts), None, []
-    if w_per and (source.labels == "none" or len({point.w for point in pending} - {None}) < 2):
-        raise UserError("--w-per chooses among weights for each class: give two or more, of a network with labels.")
-    if w_per == "group" and counts is None:
-        raise UserError("--w-per group: the training images of each class are not known; take --w-per class.")
-    for ahead in pending:
-        done = any(_is_done(point, ahead, judge) for point in result.points)
-        if done and not w_per:
-            continue
+    counts = None if counts is None else np.array(counts)
+    missing = [ahead for ahead in pending if not any(_is_done(point, ahead, judge) for point in result.points)]
+    choosing = _choosing(pending, source, judge, None if missing else result.choice, counts is not None)
+
+    def written(points: Sequence[Point], choice: Choice | None) -> Result:
+        made = replace(make_result(source, judge, points, dict(result.images)), choice=choice)
+        write_result(made, out)
+        return made
+
+    training, curve = None, []
+    for ahead in pending if choosing else missing:
         started, stored = time.monotonic(), ahead.fingerprint is not None
         samples = ahead.samples()
         seconds = None if stored else time.monotonic() - started
-        found = seen(samples.images, samples.labels, judge, progress, cached=stored or bool(w_per))
-        if w_per and ahead.w is not None:
+        found = seen(samples.images, samples.labels, judge, progress, cached=stored or choosing)
+        if choosing and ahead.w is not None:
             drawn = Sampling.of(samples.facts | {"w": ahead.w})
-            curve.append(
-                Candidate(ahead.w, found, drawn.weights(samples.class_names, samples.facts.get("class_counts")))
-            )
-        if done:
+            weights = drawn.weights(samples.class_names, samples.facts.get("class_counts"))
+            curve.append(Candidate(ahead.w, found, weights))
+        if ahead not in missing:
             continue
         point = replace(judged(found, judge, counts, ahead.w), seconds=seconds, samples_sha256=ahead.fingerprint)
         if pictures and source.config and samples.labels is not None:
@@ -180,12 +167,29 @@ def _evaluate(
                 shown = nearest_examples((samples.images, samples.labels), training, judge.extractor)
                 result.images[f"{ahead.w:g}"] = shown
         others = [other for other in result.points if other.w != ahead.w]
-        result = replace(make_result(source, judge, [*others, point], result.images), choice=result.choice)
-        write_result(result, out)
-    if w_per:
-        result = replace(result, choice=choose(curve, w_per, judge, samples.class_names, counts, progress))
-        write_result(result, out)
+        replaced = len(others) < len(result.points)  # then its features are no longer those that chose
+        result = written([*others, point], None if replaced else result.choice)
+    if choosing:
+        result = written(result.points, choose(curve, judge, samples.class_names, counts, progress))
     return result
+
+
+def _choosing(
+    pending: Sequence[PendingPoint], source: Provenance, judge: Judge, choice: Choice | None, counted: bool
+) -> bool:
+    """Whether the w of each class is to be chosen; ``choice`` is what was chosen of all these points.
+
+    Raises:
+        UserError: if there is nothing to choose among, or for.
+    """
+    per, ws = judge.options.w_per, [point.w for point in pending]
+    if per is None or (choice is not None and choice.per == per and set(choice.ws) == set(ws)):
+        return False
+    if source.labels == "none" or None in ws or len(ws) < 2:
+        raise UserError("--w-per chooses among weights for each class: give two or more, of a network with labels.")
+    if per == "group" and not counted:
+        raise UserError("--w-per group: the training images of each class are not known; take --w-per class.")
+    return True
 
 
 def _earlier(out: Path, empty: Result, sizes: Sequence[int]) -> Result:

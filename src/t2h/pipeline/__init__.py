@@ -18,11 +18,12 @@ from t2h.backbones import null_label
 from t2h.errors import UserError, unknown_name
 from t2h.pipeline.card import model_card
 from t2h.pipeline.guidance import guided, load_guide, scale_of
-from t2h.pipeline.noise import Generators, one_per_image, starting_noise
 from t2h.process import Process, is_flow
+from t2h.randomness import one_per_image
 from t2h.sampling import ALWAYS, OF_FLOW, Sampling, set_steps
 
 Label = int | np.integer | str
+Generators = torch.Generator | Sequence[torch.Generator] | None
 Labels = Label | Sequence[Label] | Tensor | np.ndarray | None
 
 
@@ -175,7 +176,7 @@ class T2HPipeline(DiffusionPipeline):
         ids = None if class_labels is None else self.class_ids(class_labels)
         count = batch_size if ids is None else len(ids)
         generators = one_per_image(generator, count)
-        xt = starting_noise(latents, (count, *self.image_shape), generators).to(device, self.unet.dtype)
+        xt = self._starting_noise(latents, count, generators)
         null = None if k is None else torch.full((count,), k, device=device)
         label = null if ids is None else torch.tensor(ids, device=device)
         scale = scale_of(self.guidance_scales(own, ids) if guidance_scale is None else guidance_scale, count, xt)
@@ -219,6 +220,15 @@ class T2HPipeline(DiffusionPipeline):
         if source and source not in self._guides:
             self._guides[source] = load_guide(source, self)
         return self._guides[source].to(self._execution_device) if source else None
+
+    def _starting_noise(self, latents: Tensor | None, count: int, generators: list[torch.Generator]) -> Tensor:
+        shape, device = (count, *self.image_shape), self._execution_device
+        if latents is None:
+            noise = [torch.randn(shape[1:], generator=g, device=g.device).to(device) for g in generators]
+            return torch.stack(noise).to(self.unet.dtype)
+        if tuple(latents.shape) != shape:
+            raise UserError(f"latents have shape {tuple(latents.shape)}; {shape} is needed for {count} images.")
+        return latents.to(device, self.unet.dtype)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Write the pipeline folder, and a filled model card unless there is one. Arguments as in diffusers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from t2h.errors import unknown_name
 from t2h.results.metrics import COMPUTED, METRICS
@@ -30,6 +31,9 @@ class MetricOptions:
     """Bootstrap resamples for FID's interval; 0 for none. It needs features of at most 256 dimensions."""
     metric_seed: int = 0
     """Of every random choice that metrics make: subsets, clusters, resamples."""
+    w_per: Literal["class", "group"] | None = None
+    """Choose a w for each class, or for head, medium and tail, among the weights of --w, on one half of the images, and
+    judge it on the other. `t2h sample --w-table RESULT` draws with it."""
 
     def __post_init__(self) -> None:
         for name in self.metrics:

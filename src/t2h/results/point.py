@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -115,6 +115,42 @@ class Point:
             ),
             samples_sha256=entry.get("samples_sha256"),
         )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The w of each class, chosen among the points, and metrics of images that did not see the choosing.
+
+    Args:
+        per: what has a w of its own: "class", or "group" (head, medium and tail).
+        ws: among which was chosen.
+        w_table: w by class name, chosen on all images: the one to draw with.
+        halves: chosen on one half of the images each.
+        single_w: the best single w of each half.
+        mixture: metrics of each half's table on the other half: the means.
+        single: the same of the best single w.
+    """
+
+    per: str
+    ws: list[float]
+    w_table: dict[str, float]
+    halves: list[dict[str, float]]
+    single_w: list[float]
+    mixture: Point
+    single: Point
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in a result file: with "w_table" beside "choice", where `--w-table FILE` finds it."""
+        entry = vars(self) | {"mixture": self.mixture.to_dict(), "single": self.single.to_dict()}
+        return {"w_table": entry.pop("w_table"), "choice": entry}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Choice | None:
+        """From the content of a result file; None where nothing was chosen."""
+        if not (entry := content.get("choice")):
+            return None
+        points = {key: Point.from_dict(entry[key]) for key in ("mixture", "single")}
+        return cls(**entry | points, w_table=content["w_table"])
 
 
 def in_order_of_w(points: Iterable[Point]) -> tuple[Point, ...]:

@@ -12,9 +12,8 @@ from typing import Any
 from t2h.data.groups import head_to_tail, thirds
 from t2h.errors import UserError
 from t2h.files import write_json
-from t2h.results.choice import Choice
 from t2h.results.metrics import metric_of
-from t2h.results.point import Point, in_order_of_w
+from t2h.results.point import Choice, Point, in_order_of_w
 from t2h.sampling import Sampling
 
 PAPER_W = Sampling().w
