@@ -245,6 +245,9 @@ def test_a_checkpoint_of_a_run_is_a_guide(tmp_path: Path) -> None:
     torch.save({"ema": early.state_dict()}, file)
     facts = facts_of(make(), Sampling(guide=str(file)))
     assert facts["guide_sha256"] == weights_sha256(early.double())
+    file.write_bytes(b"no checkpoint")
+    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
+        make().guide(str(file))
 
 
 def test_mistakes(tmp_path: Path, guide: str) -> None:

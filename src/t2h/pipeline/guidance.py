@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 from diffusers import ModelMixin
+from diffusers.utils import logging as diffusers_logging
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from t2h.errors import UserError
 from t2h.files import recover
@@ -72,6 +73,19 @@ def pipeline_folder(source: Path) -> Path | None:
     return next((folder for folder in folders if (folder / "model_index.json").is_file()), None)
 
 
+def read_folder(kind: Any, folder: Path) -> Any:
+    """The pipeline of this class in a folder, with convolutions in channels-last."""
+    shown = diffusers_logging.is_progress_bar_enabled()  # it says nothing for two small parts
+    diffusers_logging.disable_progress_bar()
+    try:
+        pipeline = kind.from_pretrained(folder)
+    finally:
+        if shown:
+            diffusers_logging.enable_progress_bar()
+    pipeline.unet.to(memory_format=torch.channels_last)
+    return pipeline
+
+
 def load_guide(source: str, pipeline: Any) -> ModelMixin:
     """The network that guides a pipeline: of a run, of a pipeline folder, or the average in a checkpoint of a run.
 
@@ -84,7 +98,7 @@ def load_guide(source: str, pipeline: Any) -> ModelMixin:
         raise UserError(
             f"the guide {source} is no run, no pipeline folder and no checkpoint of a run; give --guide one."
         )
-    other: Any = type(pipeline).from_pretrained(folder, torch_dtype=pipeline.unet.dtype)
+    other = read_folder(type(pipeline), folder)
     for what, of in {
         "classes": lambda p: p.config["class_names"] if p.num_classes else None,
         "images": lambda p: p.image_shape,
@@ -93,6 +107,8 @@ def load_guide(source: str, pipeline: Any) -> ModelMixin:
         if of(other) != of(pipeline):
             raise UserError(f"the guide {source} has other {what} than the network: {of(other)}, not {of(pipeline)}.")
     if path.is_file():
-        other.unet.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["ema"])
-    network: ModelMixin = other.unet.to(memory_format=torch.channels_last)
-    return network
+        try:
+            other.unet.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["ema"])
+        except Exception as error:
+            raise UserError(f"the guide {source} cannot be read as a checkpoint of {folder.parent}.") from error
+    return nn.Module.to(other.unet, pipeline.unet.dtype)  # the method of diffusers warns

@@ -16,7 +16,6 @@ import diffusers
 import numpy as np
 import torch
 from diffusers import SchedulerMixin
-from diffusers.utils import logging as diffusers_logging
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from tqdm import tqdm
@@ -25,7 +24,7 @@ from t2h.convert import from_official
 from t2h.device import autocast
 from t2h.errors import UserError, unknown_name
 from t2h.pipeline import T2HPipeline
-from t2h.pipeline.guidance import pipeline_folder
+from t2h.pipeline.guidance import pipeline_folder, read_folder
 from t2h.process import NoiseSchedule, Process
 from t2h.randomness import derive_seed
 from t2h.samples.grid import sample_grid
@@ -185,14 +184,6 @@ def load_pipeline(source: Path) -> T2HPipeline:
             raise UserError(f"{source} is for going on with the training; give the run, {source.parent.parent}.")
         return from_official(source)
     if folder := pipeline_folder(source):
-        shown = diffusers_logging.is_progress_bar_enabled()  # it says nothing for two small parts
-        diffusers_logging.disable_progress_bar()
-        try:
-            pipeline: T2HPipeline = T2HPipeline.from_pretrained(folder)
-        finally:
-            if shown:
-                diffusers_logging.enable_progress_bar()
-        pipeline.unet.to(memory_format=torch.channels_last)
-        return pipeline
+        return read_folder(T2HPipeline, folder)
     state = "does not exist" if not source.exists() else "holds no pipeline/ (no checkpoint was written yet?)"
     raise UserError(f"{source} {state}; give the folder of a run, a pipeline folder, or an official checkpoint.")
