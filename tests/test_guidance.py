@@ -78,7 +78,7 @@ def loop(own: Any, other: Any, weights: list[float], interval: tuple[float, floa
         ({"w": 0.5, "w_power": 0.5}, [0.5 * (30 / n) ** 0.5 for n in COUNTS]),
         ({"w": 0.5, "w_table": {"cat": 2.0, "ant": 0.0}}, [0.0, 0.5, 2.0]),
         ({"w": 0.5, "w_power": 1.0, "w_table": {"cat": -0.3}}, [0.25, 0.6, -0.3]),
-        ({"w": 1.2, "w_interval": (0.2, 0.6)}, [1.2, 1.2, 1.2]),
+        ({"w": 1.2, "w_interval": (0.25, 0.5)}, [1.2, 1.2, 1.2]),
         ({"w": 0.9, "guide": True}, [0.9, 0.9, 0.9]),
         ({"w": 0.5, "w_power": -0.5, "w_table": {"bee": 0.1}, "w_interval": (0.3, 1.0), "guide": True}, None),
     ],
