@@ -12,7 +12,7 @@ import torch
 from t2h import UserError
 from t2h.data import ImageTable
 from t2h.data.batches import BatchStream, Order, Share
-from t2h.data.decode import settled
+from t2h.data.encoded import settled
 
 CPU = torch.device("cpu")
 LABELS = np.repeat(np.arange(3), [60, 30, 10]).astype(np.int64)

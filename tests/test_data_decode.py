@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t2h.data.decode import EncodedImages, decode, encoded, settled
+from t2h.data.decode import decode
+from t2h.data.encoded import EncodedImages, encoded, settled
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
 

@@ -365,7 +365,7 @@ def test_samples_that_are_none(digits: ImageTable, tmp_path: Path) -> None:
             "cats",
             "names of the classes .0, 1, 2 ... .10..; cat is no class by index, no class by name; dog is",
         ),
-        ("nan.npz", "float images run from nan to nan"),
+        ("nan.npz", "images are float64 from nan to nan"),
         ("none.npz", "none of images, x, arr_0 in it"),
         ("cut.npz", "not a whole .npz"),
         ("other.npz", "samples have the classes a, b, c ... .10., the reference 0, 1, 2"),

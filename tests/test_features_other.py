@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save
 from torch import Tensor
 
-from t2h.errors import UserError
+from t2h.errors import UserError, notice
 from t2h.evaluation.reference import Features, Reference
 from t2h.evaluation.reference_file import save_reference
-from t2h.features import FeatureExtractor, cache, extract, extract_cached, load_extractor
-from t2h.features.base import pixels_sha256, state_sha256
+from t2h.features import FeatureExtractor, base, cache, extract, extract_cached, load_extractor
+from t2h.features.base import pixels_sha256
+from t2h.features.cache import state_sha256
 from t2h.metrics.fid import feature_statistics
 
 MODULE = """
@@ -76,18 +79,44 @@ def test_features_are_computed_once_and_kept_by_content(own: str, images: np.nda
     assert calls == [10] * 6
 
 
+def test_an_interrupted_extraction_goes_on(
+    own: str, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractor = load_extractor(f"{own}:means")
+    whole = extract(images, extractor)
+    calls = sys.modules[own].calls
+    monkeypatch.setattr(base, "PART", 4)
+    calls.clear()
+    extract_cached(images[:8], extractor, batch_size=2, cache=tmp_path)  # as if stopped after two parts
+    np.testing.assert_array_equal(extract_cached(images, extractor, batch_size=2, cache=tmp_path), whole)
+    assert calls == [2] * 5
+
+
 @pytest.fixture
-def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_said", [])
+def unsaid() -> None:
+    notice.cache_clear()
 
 
-@pytest.mark.parametrize("damage", [b"", b"half a file", b"\xff" * 100])
-def test_a_damaged_file_of_the_cache_is_made_anew(own: str, images: np.ndarray, tmp_path: Path, damage: bytes) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda good: b"",
+        lambda good: b"half a file",
+        lambda good: b"\xff" * 100,
+        lambda good: (1 << 60).to_bytes(8, "little") + good[8:],
+        lambda good: good[:-1],
+        lambda good: good[:-3] + bytes([good[-3] ^ 1]) + good[-2:],  # one bit of one feature
+        lambda good: save({"others": np.zeros(3)}),
+    ],
+)
+def test_a_damaged_file_of_the_cache_is_made_anew(
+    own: str, images: np.ndarray, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
     extractor = load_extractor(f"{own}:means")
     first = extract_cached(images, extractor, cache=tmp_path)
     (file,) = (tmp_path / "features").iterdir()
     good = file.read_bytes()
-    file.write_bytes(damage)
+    file.write_bytes(damage(good))
     np.testing.assert_array_equal(extract_cached(images, extractor, cache=tmp_path), first)
     assert file.read_bytes() == good
 
@@ -122,7 +151,7 @@ def test_the_cache_keeps_to_its_limit_and_what_was_used_last(tmp_path: Path, mon
     def get(key: str) -> None:
         cache.cached("numbers", key, lambda: made.append(key) or {"x": np.zeros(1000, np.uint8)}, tmp_path)
 
-    monkeypatch.setattr(cache, "LIMIT", 3 * 1100)
+    monkeypatch.setattr(cache, "LIMIT", 3 * 1200)
     for key in ("a", "b", "c", "a", "d", "a", "c", "d", "b"):
         get(key)
     assert made == ["a", "b", "c", "d", "b"]  # b was the one not used for longest when d came

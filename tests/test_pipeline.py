@@ -226,6 +226,17 @@ def test_a_folder_of_version_0_1_is_drawn_as_the_papers_do(pipeline: T2HPipeline
     assert T2HPipeline.from_pretrained(tmp_path).sampling == Sampling(w=0.8)
 
 
+def test_names_of_classes_are_no_markup_in_the_card(tmp_path: Path, pipeline: T2HPipeline) -> None:
+    pipeline.save_pretrained(tmp_path / "p")
+    mine = T2HPipeline.from_pretrained(tmp_path / "p")
+    mine.register_to_config(class_names=("<script>x</script>", "a|b", "[c](d)"))
+    mine.save_pretrained(tmp_path)
+    table = (tmp_path / "README.md").read_text("utf-8").rpartition("## Training images")[2]
+    assert "<script>" not in table
+    assert all(line.replace(r"\|", "").count("|") == 3 for line in table.splitlines()[2:])
+    assert r"\[c\](d)" in table
+
+
 def test_unconditional_folder_round_trip(unconditional: T2HPipeline, tmp_path: Path) -> None:
     unconditional.save_pretrained(tmp_path)
     loaded = T2HPipeline.from_pretrained(tmp_path)

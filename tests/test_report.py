@@ -303,7 +303,7 @@ def test_samples_nearest_to_the_papers_guidance_are_shown(tmp_path: Path) -> Non
     run = make_run(tmp_path / "run")
     (run / "samples").rename(run / "at_2")
     (run / "samples").mkdir()
-    for w in (0, 2.0, "unknown"):
+    for w in (0, 2.0, None):
         shutil.copytree(run / "at_2", run / "samples" / f"w_{w}")
         (run / "samples" / f"w_{w}" / "samples.json").write_text(json.dumps({"w": w}))
     assert "Drawn at w = 2." in Page(write_report([run], tmp_path / "page.html")).text

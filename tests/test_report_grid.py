@@ -49,12 +49,8 @@ def test_empty_classes_have_no_row() -> None:
 @pytest.mark.parametrize(
     ("images", "labels", "names", "counts", "columns", "message"),
     [
-        (IMAGES, LABELS[:5], ["a", "b", "c"], [1, 1, 1], 2, "6 images but 5 labels"),
-        (IMAGES, LABELS, ["a", "b"], [1, 1, 1], 2, "2 class names but 3 class counts"),
-        (IMAGES, LABELS, ["a", "b"], [1, 1], 2, "0 ... 1"),
-        (IMAGES, LABELS, ["a", "b", "c"], [1, 1, 1], 0, "columns = 0"),
-        (IMAGES[:0], LABELS[:0], ["a"], [1], 1, "no images"),
-        (IMAGES[..., [0, 1]], LABELS, ["a", "b", "c"], [1, 1, 1], 1, "shape"),
+        (IMAGES, LABELS, ["a", "b", "c"], [1, 1, 1], 0, "6 images in 0 columns"),
+        (IMAGES[:0], LABELS[:0], ["a"], [1], 1, "0 images in 1 columns"),
     ],
 )
 def test_what_does_not_fit_is_told(images, labels, names, counts, columns, message) -> None:  # type: ignore[no-untyped-def]

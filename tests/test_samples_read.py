@@ -144,8 +144,8 @@ def test_an_ambiguous_array_is_read_alike_and_grey_needs_no_channel(tmp_path):
     [
         ({"images": np.zeros((2, 4, 5, 4), np.uint8)}, r"\(RGBA has 4; leave out the last\)"),
         ({"images": np.zeros((0, 4, 5, 3), np.uint8)}, "no images in it"),
-        ({"images": IMAGES.astype(np.int64) + 200}, "images are int64; .* is needed, not 2.. to 4.."),
-        ({"images": IMAGES.astype(float)}, r"float images run from .* to 255.0; they must lie in \[0, 1\]"),
+        ({"images": IMAGES.astype(np.int64) + 200}, "images are int64 from 2.. to 4..; integers in 0"),
+        ({"images": IMAGES.astype(float)}, r"images are float64 from .* to 255.0; .* or floats in \[0, 1\] are needed"),
         ({"images": IMAGES, "labels": LABELS + 0.7}, "labels are float64"),
         ({"images": IMAGES, "labels": LABELS - 1}, "labels run from -1 to 1"),
         ({"images": IMAGES, "labels": LABELS * 10**9}, "labels run from 0 to 2000000000; they must number the classes"),

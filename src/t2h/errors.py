@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -23,6 +24,13 @@ def unknown_name(kind: str, given: object, allowed: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return UserError(f"unknown {kind} {given!r}{hint} Allowed: {', '.join(names)}.")
+
+
+@functools.cache
+def notice(text: str) -> None:
+    """Say what the user should know, once, on stderr; of several processes the first one says it."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"t2h: {text}", file=sys.stderr)
 
 
 def check_choices(options: object, name: str) -> None:

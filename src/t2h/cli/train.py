@@ -57,10 +57,10 @@ def main(argv: list[str]) -> int:
         print(class_table(table.class_counts, table.class_names, max_rows=24))
         print(plan(config))
         return 0
+    from t2h.data.sources import canonical
     from t2h.training import train
 
-    data = Path(config.data.data)
-    name = data.resolve().name if data.exists() else data.name
+    name = Path(canonical(config.data.data)).name
     out = args.out or Path("runs") / re.sub(r"[^\w.+-]+", "-", f"{name}-{config.objective}")
     result = train(config, out, extend=args.extend)
     seen = f"{result.step:,} steps, {result.images_seen:,} images seen"

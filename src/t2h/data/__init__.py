@@ -2,7 +2,7 @@
 
 from t2h.data.config import DataConfig, load, load_whole, long_tail_rows
 from t2h.data.groups import head_to_tail, shots, thirds
-from t2h.data.longtail import class_frequency, long_tail_indices, profile_counts
+from t2h.data.longtail import long_tail_indices, profile_counts
 from t2h.data.sources import SOURCES, load_images
 from t2h.data.table import Images, ImageTable
 
@@ -11,7 +11,6 @@ __all__ = [
     "DataConfig",
     "ImageTable",
     "Images",
-    "class_frequency",
     "head_to_tail",
     "load",
     "load_images",

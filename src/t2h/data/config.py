@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int
 
-from t2h.data.decode import settled
+from t2h.data.encoded import settled
 from t2h.data.longtail import Profile, check_imbalance, long_tail_indices
 from t2h.data.sources import open_images
 from t2h.data.sources.base import Request

@@ -27,7 +27,13 @@ class RemoteFile:
     url: str
     size: int
     """In bytes."""
-    md5: str
+    checksum: str
+    """Its md5 or sha256, in hexadecimal digits."""
+
+    @property
+    def algorithm(self) -> str:
+        """The name of the checksum."""
+        return "md5" if len(self.checksum) == 32 else "sha256"
 
     @property
     def filename(self) -> str:
@@ -52,7 +58,7 @@ def download(remote: RemoteFile, target: Path, timeout: float = 30.0) -> None:
     if their file system has locks) one fetches and the rest wait for it.
 
     Raises:
-        UserError: if the address cannot be reached, the transfer breaks off, or size or md5 are not as they must be.
+        UserError: if the address cannot be reached, the transfer breaks off, or its size or checksum are others.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     lock = target.with_name(f".{target.name}.lock")
@@ -83,12 +89,12 @@ def _download(remote: RemoteFile, target: Path, timeout: float) -> None:
     if got < remote.size:
         raise UserError(f"{remote.url}: broke off after {got:,} of {remote.size:,} bytes; run the same again.")
     with part.open("rb") as file:
-        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if got > remote.size or md5 != remote.md5:
+        found = hashlib.file_digest(file, lambda: hashlib.new(remote.algorithm, usedforsecurity=False)).hexdigest()
+    if got > remote.size or found != remote.checksum:
         part.unlink()
         raise UserError(
-            f"{remote.url}: got {got:,} bytes with md5 {md5}, expected {remote.size:,} with {remote.md5}; "
-            "nothing was kept. Run the same again, or fetch it by hand."
+            f"{remote.url}: got {got:,} bytes with {remote.algorithm} {found}, expected {remote.size:,} with "
+            f"{remote.checksum}; nothing was kept. Run the same again, or fetch it by hand."
         )
     os.replace(part, target)
 

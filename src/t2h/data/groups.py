@@ -18,10 +18,14 @@ def head_to_tail(class_counts: Counts) -> Int[np.ndarray, " k"]:
 
 
 def thirds(class_counts: Counts) -> dict[str, Int[np.ndarray, " g"]]:
-    """Class ids of ``head``, ``medium`` and ``tail``: thirds of the classes in order of count, cut at i·C // 3."""
+    """Class ids of ``head``, ``medium`` and ``tail``: thirds of the classes in order of count, cut at i·C // 3.
+
+    Two classes are ``head`` and ``tail``, a single one is ``head``.
+    """
     order = head_to_tail(class_counts)
-    cuts = [i * len(order) // 3 for i in range(4)]
-    return {name: order[cuts[i] : cuts[i + 1]] for i, name in enumerate(("head", "medium", "tail"))}
+    names = ("head", "medium", "tail") if len(order) > 2 else ("head", "tail")[: len(order)]
+    cuts = [i * len(order) // max(1, len(names)) for i in range(len(names) + 1)]
+    return {name: order[cuts[i] : cuts[i + 1]] for i, name in enumerate(names)}
 
 
 def shots(class_counts: Counts, many: int = 100, few: int = 20) -> dict[str, Int[np.ndarray, " g"]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 
 from t2h.errors import UserError, unknown_name
 
@@ -72,6 +72,8 @@ def long_tail_indices(
     if profile not in get_args(Profile):
         raise unknown_name("long-tail profile", profile, get_args(Profile))
     check_imbalance(imbalance)
+    if not 0 <= seed < 1 << 32:
+        raise UserError(f"seed {seed} of the long tail: it must be in 0 ... {(1 << 32) - 1}.")
     if not len(labels):
         raise UserError("no images: a long-tailed subset needs at least one label.")
     num_classes = int(labels.max()) + 1 if num_classes is None else num_classes
@@ -94,18 +96,6 @@ def long_tail_indices(
         rng.shuffle(rows)
         parts.append(rows[:n])
     return np.concatenate(parts).astype(np.int64)
-
-
-def class_frequency(class_counts: Int[np.ndarray, " k"] | Sequence[int]) -> Float[np.ndarray, " k"]:
-    """q(y): the share of each class among the training images, float64 (K,). An empty class has 0.
-
-    Raises:
-        UserError: if there is no image at all.
-    """
-    counts = np.asarray(class_counts, dtype=np.float64)
-    if not counts.sum() > 0:
-        raise UserError("no images: every class is empty, so no class frequency can be given.")
-    return counts / counts.sum()
 
 
 def check_imbalance(imbalance: float) -> None:

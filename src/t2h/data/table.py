@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -28,6 +29,12 @@ class Images(Protocol):
     def __getitem__(self, index: Int[np.ndarray, " n"], /) -> UInt8[np.ndarray, "n c h w"]: ...
 
 
+def check_text(text: str, what: str) -> None:
+    """Raises `UserError` unless a name can be printed and written: UTF-8, not empty, without control characters."""
+    if not text or any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise UserError(f"{text!a}: {what} must be UTF-8, not empty, and without control characters; rename it.")
+
+
 @dataclass(frozen=True, eq=False)
 class ImageTable:
     """Labelled images, before anything random has happened to them.
@@ -40,7 +47,7 @@ class ImageTable:
         name: what the data set is called in results and titles.
 
     Raises:
-        UserError: if the shapes disagree or a label is outside 0 ... K-1.
+        UserError: if the shapes disagree, a label is outside 0 ... K-1, or a name cannot be printed or is there twice.
     """
 
     images: Images
@@ -53,6 +60,11 @@ class ImageTable:
         shape = tuple(self.images.shape)
         if len(shape) != 4 or shape[1] not in (1, 3):
             raise UserError(f"{self.name}: images have shape {shape}; (N, C, H, W) with C = 1 or 3 is needed.")
+        for text in (self.name, *self.class_names):
+            check_text(text, f"the name of a class of {self.name!a}")
+        if len(set(self.class_names)) < self.num_classes:
+            twice = next(name for name in self.class_names if self.class_names.count(name) > 1)
+            raise UserError(f"{self.name}: two classes are called {twice!r}; give each a name of its own.")
         if shape[0] != len(self.labels):
             raise UserError(f"{self.name}: {shape[0]} images but {len(self.labels)} labels; give one label per image.")
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:

@@ -16,7 +16,8 @@ from jaxtyping import Float, Int
 
 from t2h.data import DataConfig, ImageTable, load_whole, long_tail_rows
 from t2h.errors import UserError
-from t2h.features.base import FeatureExtractor, extract_cached, shape_text, state_sha256
+from t2h.features.base import FeatureExtractor, extract_cached, shape_text
+from t2h.features.cache import state_sha256
 from t2h.features.classifier import ClassifierFeatures, classifier_for
 from t2h.features.inception import RESIZES
 from t2h.features.load import load_extractor

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +17,8 @@ from tqdm import tqdm
 from t2h.errors import UserError
 from t2h.features.cache import cached
 
+PART, PART_BYTES = 8192, 1 << 28
+"""Images, and bytes of images, whose features are kept together."""
 Pixels = UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]
 
 
@@ -57,16 +60,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def state_sha256(arrays: Mapping[str, Tensor | np.ndarray]) -> str:
-    """The sha256 of named arrays: names, shapes, types and bytes, in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(torch.as_tensor(arrays[name]).detach().cpu().numpy())
-        digest.update(f"{name}{array.shape}{array.dtype}".encode())
-        digest.update(array.data)
-    return digest.hexdigest()
-
-
 def chunks(images: Any, size: int) -> Iterator[np.ndarray]:
     """The images in order, `size` at a time, decoded only then."""
     for start in range(0, images.shape[0], size):
@@ -89,7 +82,7 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 
 def extract(
-    images: Any, extractor: FeatureExtractor, batch_size: int = 64, progress: bool = False
+    images: Any, extractor: FeatureExtractor, batch_size: int = 64, progress: bool = False, first: int = 0
 ) -> Float[np.ndarray, "n d"]:
     """Features of images, float32 (N, D); which images share a batch makes no difference beyond float32 rounding.
 
@@ -98,6 +91,7 @@ def extract(
         extractor: the network.
         batch_size: images that go through it at once.
         progress: show a bar with images/s.
+        first: the number of the first image, for messages.
 
     Raises:
         UserError: if the images do not suit the network, or a feature is not finite.
@@ -123,7 +117,7 @@ def extract(
     if bad.any():
         raise UserError(
             f"{int(bad.sum())} of {len(bad)} images have NaN or infinite features in {extractor.name} "
-            f"(the first: image {int(bad.argmax())}); look at these images, and at the weights."
+            f"(the first: image {first + int(bad.argmax())}); look at these images, and at the weights."
         )
     return features
 
@@ -131,7 +125,18 @@ def extract(
 def extract_cached(
     images: Any, extractor: FeatureExtractor, batch_size: int = 64, progress: bool = False, cache: Path | None = None
 ) -> Float[np.ndarray, "n d"]:
-    """`extract`, done once: the same pixels through the same network are read back from `cache`."""
-    key = "|".join([pixels_sha256(images), extractor.name, extractor.sha256, extractor.resize])
-    found = cached("features", key, lambda: {"features": extract(images, extractor, batch_size, progress)}, cache)
-    return found["features"]
+    """`extract`, done once: the same pixels through the same network are read back from `cache`.
+
+    They are kept in parts, as they are made, so that an interrupted extraction goes on.
+    """
+
+    def features(first: int, part: np.ndarray) -> Float[np.ndarray, "n d"]:
+        key = "|".join([pixels_sha256(part), extractor.name, extractor.sha256, extractor.resize])
+        kept = cached(
+            "features", key, lambda: {"features": extract(part, extractor, batch_size, progress, first)}, cache
+        )
+        return kept["features"]
+
+    size = batch_size * max(1, min(PART // batch_size, PART_BYTES // (batch_size * int(np.prod(images.shape[1:])))))
+    starts = itertools.count(step=size)
+    return np.concatenate([features(*part) for part in zip(starts, chunks(images, size), strict=False)])

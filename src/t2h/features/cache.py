@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import Tensor
 
-from t2h.errors import UserError, one_line
+from t2h.errors import UserError, notice, one_line
 from t2h.files import replaced
 
 LIMIT = 5 << 30
 """Bytes of each kind that are kept; beyond it the files go that were not used for longest."""
 
 Tensors = dict[str, np.ndarray]
-_said: list[bool] = []
 
 
 def cache_folder() -> Path:
@@ -43,21 +43,40 @@ def cached(kind: str, key: str, make: Callable[[], Tensors], folder: Path | None
     """
     try:
         path = (folder or cache_folder()) / kind / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
-        with suppress(FileNotFoundError, SafetensorError):
-            tensors = load_file(path)
+        if (kept := _read(path)) is not None:
             with suppress(OSError):  # a cache that may only be read
                 os.utime(path)
-            return tensors
+            return kept
     except (UserError, OSError) as error:
-        _say_once(error)
+        _say(error)
         return make()
     tensors = make()
     try:
-        write_safely(path, tensors)
+        write_safely(path, tensors, {"sha256": state_sha256(tensors)})
         _trim(path.parent)
     except OSError as error:
-        _say_once(error)
+        _say(error)
     return tensors
+
+
+def _read(path: Path) -> Tensors | None:
+    """What is kept in a file; None without that file, and where its content is not what was kept."""
+    with suppress(FileNotFoundError, SafetensorError, TypeError, ValueError), safe_open(path, "numpy") as file:
+        names = file.keys()  # not iterable itself
+        tensors = {name: file.get_tensor(name) for name in names}
+        if (file.metadata() or {}).get("sha256") == state_sha256(tensors):
+            return tensors
+    return None
+
+
+def state_sha256(arrays: Mapping[str, Tensor | np.ndarray]) -> str:
+    """The sha256 of named arrays: names, shapes, types and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(torch.as_tensor(arrays[name]).detach().cpu().numpy())
+        digest.update(f"{name}{array.shape}{array.dtype}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
 
 
 def write_safely(path: Path, tensors: Tensors, metadata: dict[str, str] | None = None) -> None:
@@ -76,8 +95,7 @@ def _trim(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _say_once(error: Exception) -> None:
-    if not _said:
-        _said.append(True)
-        reason = one_line(error)
-        print(f"t2h: what is computed is not kept: {reason} $T2H_CACHE names a folder for it.", file=sys.stderr)
+def _say(error: UserError | OSError) -> None:
+    if isinstance(error, OSError) and error.filename:
+        error.filename = os.path.dirname(error.filename)  # once, not for each file
+    notice(f"what is computed is not kept: {one_line(error)} $T2H_CACHE names a folder for it.")

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from t2h.errors import UserError
-from t2h.features.base import Pixels, extract, pixels_sha256, state_sha256, unit_range
-from t2h.features.cache import cached
+from t2h.features.base import Pixels, extract, pixels_sha256, unit_range
+from t2h.features.cache import cached, state_sha256
 
 
 @dataclass(frozen=True)

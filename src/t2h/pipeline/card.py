@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from typing import Any
 
 from t2h.process import is_flow
@@ -24,7 +26,7 @@ def model_card(pipeline: Any) -> str:
         + (f"; by class and time: {own.guidance}" if own.guidance != "w" else ""),
         **config["training"],
     }
-    table = "\n".join(f"| {key} | {value} |" for key, value in details.items())
+    table = "\n".join(f"| {key} | {_cell(value)} |" for key, value in details.items())
     label = f"class_labels=[{names[-1]!r}] * 4" if pipeline.num_classes else "batch_size=4"
     card = f"""---
 library_name: diffusers
@@ -49,5 +51,10 @@ images = pipeline({label}, generator=torch.manual_seed(0)).images
     if counts:
         rows = sorted(zip(names, counts, strict=True), key=lambda row: -row[1])
         card += "\n## Training images per class, head to tail\n\n| class | images |\n| --- | ---: |\n"
-        card += "".join(f"| {name} | {count:,} |\n" for name, count in rows)
+        card += "".join(f"| {_cell(name)} | {count:,} |\n" for name, count in rows)
     return card
+
+
+def _cell(value: Any) -> str:
+    """Text in a Markdown table: names of classes are the user's, and no markup."""
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(str(value), quote=False))

@@ -15,7 +15,7 @@ _INK, _PAPER = (40, 42, 48), (255, 255, 255)
 
 def sample_grid(
     images: UInt8[np.ndarray, "n a b c"],
-    labels: Int[np.ndarray, " m"],
+    labels: Int[np.ndarray, " n"],
     class_names: Sequence[str],
     class_counts: Sequence[int] | Int[np.ndarray, " k"],
     columns: int = 10,
@@ -26,7 +26,7 @@ def sample_grid(
 
     Args:
         images: uint8 (N, H, W, C) or (N, C, H, W), C = 1 or 3.
-        labels: the class of each image, 0 ... K-1, so (N,) too.
+        labels: the class of each image, 0 ... K-1.
         class_names: the K names.
         class_counts: the K numbers of training images; they order the rows. Classes of equal count keep their order.
         row_labels: write "name · count" at the left of each row. Without, the picture is the bare grid of pixels.
@@ -36,19 +36,11 @@ def sample_grid(
     read. A class without an image gets no row.
 
     Raises:
-        UserError: if shapes, labels and classes do not fit together.
+        UserError: if there is no image or no column.
     """
     tiles, counts = _channels_last(images), [int(count) for count in class_counts]
-    if len(tiles) != len(labels):
-        raise UserError(f"{len(tiles)} images but {len(labels)} labels; give one label per image.")
-    if len(counts) != len(class_names):
-        raise UserError(f"{len(class_names)} class names but {len(counts)} class counts; give one of each per class.")
-    if len(tiles) == 0:
-        raise UserError("no images to put into a grid.")
-    if not 0 <= labels.min() <= labels.max() < len(counts):
-        raise UserError(f"labels run from {labels.min()} to {labels.max()}; they must lie in 0 ... {len(counts) - 1}.")
-    if columns < 1:
-        raise UserError(f"columns = {columns}; at least 1 is needed.")
+    if not len(tiles) or columns < 1:
+        raise UserError(f"a grid of {len(tiles)} images in {columns} columns; at least one of each is needed.")
     zoom = -(-32 // tiles.shape[1]) if row_labels and tiles.shape[1] < 32 else 1
     tiles = tiles.repeat(zoom, axis=1).repeat(zoom, axis=2)
     order = [c for c in sorted(range(len(counts)), key=lambda c: -counts[c]) if np.any(labels == c)]
@@ -61,8 +53,6 @@ def _channels_last(images: np.ndarray) -> np.ndarray:
     """RGB (N, H, W, 3) of either layout; (N, H, W, C) is preferred where both would do."""
     if images.shape[-1] not in (1, 3):
         images = images.transpose(0, 2, 3, 1)
-    if images.shape[-1] not in (1, 3):
-        raise UserError(f"images have shape {images.shape}; (N, H, W, C) or (N, C, H, W) with C = 1 or 3 is needed.")
     return np.broadcast_to(images, (*images.shape[:3], 3))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +15,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from t2h.data.decode import EncodedImages, encoded, settled
-from t2h.data.sources.folder import SUFFIXES
+from t2h.data.decode import FORMATS
+from t2h.data.encoded import EncodedImages, encoded, settled
+from t2h.data.sources.folder import image_files, say_left_out, subfolders
 from t2h.data.sources.npz import image_array, label_array, read_arrays
-from t2h.data.table import Images, ImageTable
-from t2h.errors import UserError
+from t2h.data.table import Images, ImageTable, check_text
+from t2h.errors import UserError, notice
 
 FACTS = "samples.json"
 FORMAT = "t2h-samples"
+_KINDS: dict[str, tuple[type, ...]] = {"class_names": (list,), "class_counts": (list,), "w": (int, float)}
+_KINDS |= {"method": (str,), "weights_sha256": (str,), "images_seen": (int,), "scheduler": (str,), "steps": (int,)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +84,10 @@ def read_samples(path: Path, class_names: Sequence[str] = ()) -> SampleSet:
     Raises:
         UserError: if there is nothing of the kind, or the classes are others.
     """
-    if not path.is_dir() and not (path.suffix == ".npz" and path.is_file()):
+    if not path.is_dir() and not (path.suffix.lower() == ".npz" and path.is_file()):
         raise UserError(f"{path}: no folder of samples, no .npz and no run; give one of these.")
     facts = read_facts(path)
-    own = tuple(map(str, facts.get("class_names") or ()))
+    own = tuple(facts.get("class_names") or ())
     if own and class_names and list(own) != list(class_names):
         raise UserError(
             f"{path}: the samples have the classes {_few(own)}, the reference {_few(class_names)}; "
@@ -93,9 +98,14 @@ def read_samples(path: Path, class_names: Sequence[str] = ()) -> SampleSet:
         return _read_folder(path, names, facts)
     arrays = read_arrays(path)
     images, labels = image_array(arrays["images"], path, floats=True), arrays.get("labels")
-    if labels is None or (labels.dtype.kind == "i" and len(labels) and (labels == -1).all()):  # -1: drawn without label
+    if labels is None or np.array_equal(labels, np.full(len(images), -1)):  # -1: drawn without label
         return SampleSet(path, images, None, names, facts)
-    return SampleSet(path, images, label_array(labels, len(images), path), names, facts)
+    labels = label_array(labels, len(images), path)
+    if names and labels.max() >= len(names):
+        raise UserError(
+            f"{path}: labels up to {labels.max()}, but the classes are 0 ... {len(names) - 1} ({_few(names)})."
+        )
+    return SampleSet(path, images, labels, names, facts)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -113,8 +123,9 @@ def read_facts(path: Path) -> dict[str, Any]:
             text = str(arrays["protocol"]) if "protocol" in arrays else ""
             names = arrays["class_names"].tolist() if "class_names" in arrays else None
     try:
-        facts = ({} if names is None else {"class_names": names}) | json.loads(text or "{}")
-    except (ValueError, TypeError) as error:
+        facts = {"class_names": names, **json.loads(text or "{}")}
+        _check_facts(facts)
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(
             f"{file}: what it says of its samples is damaged ({error}); remove it, or draw anew."
         ) from error
@@ -123,20 +134,36 @@ def read_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
+def _check_facts(facts: dict[str, Any]) -> None:
+    for key, kind in _KINDS.items():
+        value = facts.get(key)
+        if not isinstance(value, (*kind, type(None))) or (isinstance(value, float) and not math.isfinite(value)):
+            raise ValueError(f"{key} is {str(value)[:40]}")
+    names, counts = facts.get("class_names") or [], facts.get("class_counts") or []
+    for name in names:
+        check_text(str(name), "the name of a class")
+    whole = all(isinstance(count, int) for count in counts) and all(isinstance(name, str) for name in names)
+    if not whole or (names and counts and len(names) != len(counts)):
+        raise ValueError("class_names and class_counts do not fit")
+
+
 def _read_folder(path: Path, names: tuple[str, ...], facts: dict[str, Any]) -> SampleSet:
-    folders = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    labels = None
-    if not folders or folders == ["unconditional"]:
-        files = _images(path) or [file for folder in folders for file in _images(path / folder)]
+    left_out, labels = Counter[str](), None
+    folders = subfolders(path, left_out)
+    if not folders or folders == ("unconditional",):
+        left_out.clear()  # what is beside the folders is read
+        files = image_files(path, left_out)
     else:
-        names = names or (() if any(folder[0].isdigit() for folder in folders) else tuple(folders))
+        names = names or (() if any(folder[0].isdigit() for folder in folders) else folders)
         classes = _classes(path, folders, names, facts.get("format") == FORMAT)
-        found = [
-            (file, label) for folder, label in zip(folders, classes, strict=True) for file in _images(path / folder)
-        ]
-        files, labels = [file for file, _ in found], np.array([label for _, label in found], dtype=np.int64)
+        found = [image_files(path / folder, left_out) for folder in folders]
+        if empty := [folder for folder, of_class in zip(folders, found, strict=True) if not of_class]:
+            notice(f"{path}: no images in {', '.join(empty)}")
+        files, labels = [file for of_class in found for file in of_class], np.repeat(classes, list(map(len, found)))
     if not files:
-        raise UserError(f"{path}: no images in it ({', '.join(sorted(SUFFIXES))}).")
+        raise UserError(f"{path}: no images in it ({', '.join(FORMATS)}).")
+    left_out[".json"] -= (path / FACTS).is_file()
+    say_left_out(path, left_out)
     images = encoded(files, str(path), remedy="bring all samples to one size")
     return SampleSet(path, images, labels, names, facts)
 
@@ -176,10 +203,6 @@ def _named(label: int | None, names: Sequence[str]) -> str:
 def slug(name: str) -> str:
     """A class name as a part of a folder's name."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "class"
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
 
 
 def _few(names: Sequence[str]) -> str:

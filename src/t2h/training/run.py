@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from t2h.data.sources import SOURCES
+from t2h.data.sources import SOURCES, canonical
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
 from t2h.files import json_lines, last_value, recover, replaced, write_json
@@ -62,7 +62,7 @@ class RunFolder:
         Raises:
             UserError: if the folder holds another run, or files that are no run, or lies among the training images.
         """
-        config = replace(config, data=replace(config.data, data=_absolute(config.data.data)))
+        config = replace(config, data=replace(config.data, data=canonical(config.data.data)))
         images = Path(config.data.data)
         if images.is_dir() and self.path.resolve().is_relative_to(images):
             raise UserError(
@@ -80,7 +80,7 @@ class RunFolder:
             return config
         if extend and old.learning.steps < config.learning.steps:
             old = replace(old, learning=replace(old.learning, steps=config.learning.steps))
-        before = _absolute(old.data.data)
+        before = canonical(old.data.data)
         if before not in SOURCES and images.exists() and not Path(before).exists():
             before = str(images)  # they have moved: `check_images` compares their classes
         old = replace(old, data=replace(old.data, data=before))
@@ -224,9 +224,3 @@ def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
 
 def _classes(table: ImageTable) -> dict[str, list[Any]]:
     return {"class_names": list(table.class_names), "class_counts": table.class_counts.tolist()}
-
-
-def _absolute(data: str) -> str:
-    """The data, absolute if it is the path of a folder or file: "x", "./x/" and "/place/x" are the same images."""
-    path = Path(data).expanduser()
-    return str(path.resolve()) if data not in SOURCES and path.exists() else data

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Integer
 
-from t2h.data.decode import EncodedImages
-from t2h.data.table import Images
+from t2h.data.decode import eight_bit
+from t2h.data.encoded import EncodedImages
+from t2h.data.table import Images, check_text
 from t2h.errors import UserError, unknown_name
 
 DEFAULT_ROOT = Path("data")
+LARGEST_SIZE = 4096
+_SPELLINGS = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test", "eval": "test"}
+
+
+def usual_split(name: str) -> str:
+    """``train``, ``val`` or ``test`` for each of their usual spellings; any other name as it is."""
+    return _SPELLINGS.get(name.lower(), name.lower() if name.lower() in _SPELLINGS.values() else name)
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,7 @@ class Request:
     """A part of a data set, in a size and in channels.
 
     Raises:
-        UserError: for an image size below 1, or channels other than 1 and 3.
+        UserError: for a value that is out of range, or a path that is no text.
     """
 
     data: str = "digits"
@@ -37,12 +45,18 @@ class Request:
     """1 (grey) or 3 (RGB). Default: as the images are."""
     download: bool = False
     """Fetch what is missing (cifar10, cifar100, fashion-mnist) from its official address."""
+    white: int | None = None
+    """The value that is white: 4095 for 12-bit data in 16-bit files, say. Default: 255, or 65535 of 16-bit files."""
 
     def __post_init__(self) -> None:
-        if self.image_size is not None and self.image_size < 1:
-            raise UserError(f"image_size {self.image_size}: it is the height and width in pixels, 1 or more.")
+        for text in (self.data, *([] if self.root is None else [str(self.root)])):
+            check_text(text, "the path of data")
+        if self.image_size is not None and not 1 <= self.image_size <= LARGEST_SIZE:
+            raise UserError(f"image_size {self.image_size}: height and width in pixels are in 1 ... {LARGEST_SIZE}.")
         if self.channels not in (None, 1, 3):
             raise UserError(f"channels {self.channels}: 1 (grey) or 3 (RGB) is needed.")
+        if self.white is not None and not 1 <= self.white <= 65535:
+            raise UserError(f"white {self.white}: the value that is white is in 1 ... 65535.")
 
     @property
     def folder(self) -> Path:
@@ -57,13 +71,24 @@ class Request:
             raise UserError(f"{self.root}: no such file or directory; give {what}.")
         return self.root
 
-    def check_split(self, allowed: Sequence[str]) -> None:
-        """Raises `UserError` unless the split is one of these."""
-        if self.split not in allowed:
-            raise unknown_name(f"split of {self.data}", self.split, allowed)
+    def split_of(self, there: Iterable[str]) -> str:
+        """The split that is asked for, as those that are there spell it.
 
-    def converted(self, images: UInt8[np.ndarray, "n c h w"]) -> Images:
-        """An array in the size and channels that are wanted: itself, or a lazy reader of it."""
+        Raises:
+            UserError: unless one of them is meant.
+        """
+        names = list(there)
+        meant = [name for name in names if usual_split(name) == usual_split(self.split)]
+        if self.split in names or len(meant) == 1:
+            return self.split if self.split in names else meant[0]
+        if meant:
+            raise UserError(f"{self.data}: {' and '.join(meant)} may both be the split {self.split}; give one of them.")
+        raise unknown_name(f"split of {self.data}", self.split, names)
+
+    def converted(self, images: Integer[np.ndarray, "n c h w"]) -> Images:
+        """An array as uint8 in the size and channels that are wanted: itself, or a lazy reader of it."""
+        if self.white is not None or images.dtype != np.uint8:
+            images = eight_bit(images, self.white or 255)
         _, c, h, w = images.shape
         size = (h, w) if self.image_size is None else (self.image_size, self.image_size)
         channels = self.channels or c

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import pickle
 import tarfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,9 @@ from t2h.data.download import RemoteFile, download, missing
 from t2h.data.sources.base import Request
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
+
+LARGEST = 200_000_000
+"""Bytes of an archive that are unpacked; both official ones have fewer, and what lies beyond is damage."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Archive:
     labels_key: bytes
     names_key: bytes
     md5: Mapping[str, str]
+
+    @property
+    def signs(self) -> tuple[str, ...]:
+        """Files by which a folder is known to hold it."""
+        return self.meta, f"{self.folder}/{self.meta}", self.remote.filename
 
 
 CIFAR10 = Archive(
@@ -69,31 +77,23 @@ CIFAR100 = Archive(
 )
 
 
-def read_cifar10(request: Request) -> ImageTable:
-    """CIFAR-10: 50,000 + 10,000 RGB images of 32×32 in 10 classes; splits ``train`` and ``test``."""
-    return read(request, CIFAR10)
-
-
-def read_cifar100(request: Request) -> ImageTable:
-    """CIFAR-100 with its 100 fine labels: 50,000 + 10,000 RGB images of 32×32; splits ``train`` and ``test``."""
-    return read(request, CIFAR100)
-
-
 def read(request: Request, archive: Archive) -> ImageTable:
-    """A split in the official order. ``root`` holds the archive's folder or its .tar.gz, or is one of them.
+    """A split in the official order, RGB of 32×32; of CIFAR-100 the fine labels.
+
+    ``root`` holds the archive's folder or its .tar.gz, or is one of them.
 
     Raises:
         UserError: if there is no such data, a file's md5 is not the official one, or it is not what it should be.
     """
-    request.check_split(tuple(archive.splits))
-    parts = archive.splits[request.split]
+    split = request.split_of(archive.splits)
+    parts = archive.splits[split]
     files = _files(_locate(request, archive), (*parts, archive.meta), archive)
     batches = [load_pickle(files[part], part) for part in parts]
     pixels = np.concatenate([batch[b"data"] for batch in batches])
     labels = np.concatenate([np.asarray(batch[archive.labels_key], dtype=np.int64) for batch in batches])
     names = tuple(name.decode() for name in load_pickle(files[archive.meta], archive.meta)[archive.names_key])
     images = request.converted(pixels.reshape(-1, 3, 32, 32))
-    return ImageTable(images, labels, names, split=request.split, name=request.data)
+    return ImageTable(images, labels, names, split=split, name=request.data)
 
 
 def _locate(request: Request, archive: Archive) -> Path:
@@ -114,9 +114,9 @@ def _files(source: Path, names: tuple[str, ...], archive: Archive) -> dict[str, 
     """The named files' contents, each of the official md5."""
     if source.is_dir():
         absent = [name for name in names if not (source / name).is_file()]
-        files = {name: (source / name).read_bytes() for name in names if name not in absent}
+        files = {name: _start(source / name) for name in names if name not in absent}
     else:
-        files = _members(source, {f"{archive.folder}/{name}": name for name in names})
+        files = members(source, {f"{archive.folder}/{name}": name for name in names})
         absent = [name for name in names if name not in files]
     if absent:
         raise UserError(f"{source}: {', '.join(absent)} missing; unpack or download {archive.remote.url} again.")
@@ -130,11 +130,18 @@ def _files(source: Path, names: tuple[str, ...], archive: Archive) -> dict[str, 
     return files
 
 
-def _members(path: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(LARGEST)
+
+
+def members(path: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
     """Regular members of a tar, by their exact names, read into memory: nothing is unpacked, no link is followed."""
     files = {}
     try:
-        with tarfile.open(path) as tar:
+        with gzip.open(path) as packed:
+            unpacked = io.BytesIO(packed.read(LARGEST))
+        with tarfile.open(fileobj=unpacked, mode="r:") as tar:
             for member in tar:
                 if member.name in wanted and member.isreg():
                     stream = tar.extractfile(member)
@@ -142,7 +149,7 @@ def _members(path: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
                     files[wanted[member.name]] = stream.read()
                 if len(files) == len(wanted):
                     break
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except Exception as error:  # a broken archive may raise anything
         raise UserError(f"{path}: not a whole .tar.gz ({error}); download it again.") from error
     return files
 

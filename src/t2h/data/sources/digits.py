@@ -18,17 +18,17 @@ def read(request: Request) -> ImageTable:
     """
     from sklearn.datasets import load_digits
 
-    request.check_split(("train", "test", "all"))
+    split = request.split_of(("train", "test", "all"))
     digits = load_digits()
     images = ((digits.data.astype(np.int64) * 255 + 8) // 16).astype(np.uint8).reshape(-1, 1, 8, 8)
     labels = digits.target.astype(np.int64)
-    if request.split != "all":
+    if split != "all":
         in_train = np.zeros(len(labels), bool)
         in_train[stratified_rows(labels, TRAIN_SHARE)] = True
-        rows = in_train if request.split == "train" else ~in_train
+        rows = in_train if split == "train" else ~in_train
         images, labels = images[rows], labels[rows]
     names = tuple(str(digit) for digit in range(10))
-    return ImageTable(request.converted(images), labels, names, split=request.split, name="digits")
+    return ImageTable(request.converted(images), labels, names, split=split, name="digits")
 
 
 def stratified_rows(labels: Int[np.ndarray, " n"], share: float) -> Int[np.ndarray, " m"]:

@@ -19,24 +19,27 @@ CLASS_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 _FILES = {"train": "train", "test": "t10k"}
-_BASE = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+_BASE = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
 REMOTES = (
     RemoteFile(f"{_BASE}/train-images-idx3-ubyte.gz", 26_421_880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
     RemoteFile(f"{_BASE}/train-labels-idx1-ubyte.gz", 29_515, "25c81989df183df01b3e8a0aad5dffbe"),
     RemoteFile(f"{_BASE}/t10k-images-idx3-ubyte.gz", 4_422_102, "bef4ecab320f06d8554ea6380940ec79"),
     RemoteFile(f"{_BASE}/t10k-labels-idx1-ubyte.gz", 5_148, "bb300cfdad3c16e7a12a480ee83cd310"),
 )
+SIGNS = tuple(name for remote in REMOTES for name in (remote.filename, remote.filename.removesuffix(".gz")))
+LARGEST = 1 << 26
+"""Bytes that an idx file may have, unpacked; the largest official one has 47,040,016."""
 
 
 def read(request: Request) -> ImageTable:
     """Grey 28×28 images in 10 classes, splits ``train`` (60,000) and ``test`` (10,000); ``root`` holds the idx files,
     plain or .gz. The content is checked (magic numbers, counts, lengths), not the compressed file."""
-    request.check_split(tuple(_FILES))
-    stem = _FILES[request.split]
+    split = request.split_of(_FILES)
+    stem = _FILES[split]
     images = read_idx(_locate(request, f"{stem}-images-idx3-ubyte"), dimensions=3)
     labels = read_idx(_locate(request, f"{stem}-labels-idx1-ubyte"), dimensions=1).astype(np.int64)
     table = request.converted(images[:, None])
-    return ImageTable(table, labels, CLASS_NAMES, split=request.split, name="fashion-mnist")
+    return ImageTable(table, labels, CLASS_NAMES, split=split, name="fashion-mnist")
 
 
 def _locate(request: Request, name: str) -> Path:
@@ -59,9 +62,12 @@ def read_idx(path: Path, dimensions: int) -> UInt8[np.ndarray, "*shape"]:
         UserError: if the magic number or the length is not as it must be.
     """
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(LARGEST + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise _damaged(path, f"not a whole gzip file ({error})") from error
+    if len(content) > LARGEST:
+        raise _damaged(path, f"unpacks to more than {LARGEST:,} bytes")
     start, magic = 4 + 4 * dimensions, bytes((0, 0, 8, dimensions))
     if content[:4] != magic:
         raise _damaged(path, f"starts with {content[:4].hex(' ') or 'nothing'}, not {magic.hex(' ')}")

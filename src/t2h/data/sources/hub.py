@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from t2h.data.decode import encoded
+from t2h.data.encoded import encoded
 from t2h.data.sources.base import Request
 from t2h.data.table import ImageTable
 from t2h.errors import UserError

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from t2h.data.decode import EncodedImages
+from t2h.data.encoded import EncodedImages
 from t2h.data.sources.base import Request
-from t2h.data.sources.folder import image_files
+from t2h.data.sources.folder import image_files, say_left_out
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
 
@@ -27,25 +27,28 @@ def read(request: Request) -> ImageTable:
     Raises:
         UserError: if the directory is not there or lacks something.
     """
-    request.check_split(("train", "val"))
+    split = request.split_of(("train", "val"))
     root = request.folder / FOLDER if (request.folder / FOLDER).is_dir() else request.folder
     wnids = tuple(sorted(path.name for path in (root / "train").glob("n*") if path.is_dir()))
     if not wnids:
         raise UserError(
             f"{root}: no train/WNID/images here; unpack {WHERE} and give the directory {FOLDER} as root (--root DIR)."
         )
-    if request.split == "train":
-        by_class = {wnid: image_files(root / "train" / wnid) for wnid in wnids}
+    if split == "train":
+        left_out = Counter[str]()
+        by_class = {wnid: image_files(root / "train" / wnid, left_out) for wnid in wnids}
+        del left_out[".txt"]  # the boxes
+        say_left_out(root, left_out)
     else:
         by_class = _val_files(root, wnids)
     empty = [wnid for wnid, files in by_class.items() if not files]
     if empty:
-        raise UserError(f"{root}: no {request.split} images of {', '.join(empty)}; unpack {WHERE} again.")
+        raise UserError(f"{root}: no {split} images of {', '.join(empty)}; unpack {WHERE} again.")
     paths = tuple(path for files in by_class.values() for path in files)
     labels = np.repeat(np.arange(len(wnids)), [len(files) for files in by_class.values()]).astype(np.int64)
     size = request.image_size or SIZE
-    images = EncodedImages(paths, (size, size), request.channels or CHANNELS, np.arange(len(paths)))
-    return ImageTable(images, labels, class_names(root, wnids), split=request.split, name=FOLDER)
+    images = EncodedImages(paths, (size, size), request.channels or CHANNELS, np.arange(len(paths)), request.white)
+    return ImageTable(images, labels, class_names(root, wnids), split=split, name=FOLDER)
 
 
 def _val_files(root: Path, wnids: tuple[str, ...]) -> dict[str, list[Path]]:
