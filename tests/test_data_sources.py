@@ -9,11 +9,13 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from t2h.data import load_images
-from t2h.data.sources import fashion_mnist
+from t2h.data.sources import canonical, fashion_mnist
 from t2h.data.sources.base import Request
+from t2h.data.sources.cifar import CIFAR10, CIFAR100
 from t2h.data.sources.digits import stratified_rows
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
+from t2h.features.inception import PTH
 
 
 def test_digits():
@@ -56,6 +58,19 @@ def test_size_and_channels_of_any_source():
 def test_unknown_data(given, message):
     with pytest.raises(UserError, match=message):
         load_images(given)
+
+
+def test_data_have_one_name_however_they_are_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = ["mine", "./mine", "./mine/", "../" + tmp_path.name + "/mine", "~/mine", str(tmp_path / "mine")]
+    assert {canonical(data) for data in given} == {str(tmp_path / "mine")}
+    for data in ("cifar10", "CIFAR10", "CIFAR-10", "cifar_10"):
+        assert canonical(data) == "cifar10"
+    (tmp_path / "CIFAR10").mkdir()
+    assert canonical("CIFAR10") == str(tmp_path / "CIFAR10")  # what is there is meant
+    assert (canonical("cifar10"), canonical("hub:me/pets"), canonical("absent")) == ("cifar10", "hub:me/pets", "absent")
 
 
 def write_idx(path, array: np.ndarray) -> None:
@@ -112,7 +127,9 @@ def test_damaged_idx(idx):
 
 
 def test_addresses_are_whole():
-    assert len({remote.checksum for remote in fashion_mnist.REMOTES}) == 4
+    remotes = [*fashion_mnist.REMOTES, CIFAR10.remote, CIFAR100.remote, PTH]
+    assert len({remote.checksum for remote in remotes}) == 7
+    assert all(remote.url.startswith("https://") for remote in remotes)
     assert all(len(remote.checksum) == 32 and remote.filename.endswith("-ubyte.gz") for remote in fashion_mnist.REMOTES)
 
 

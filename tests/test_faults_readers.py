@@ -250,7 +250,7 @@ FOLDERS = [
     data("a test without classes", pictures("d/train/a", "d/test"), "d", few(), notice="2 images of test"),
     data("splits without classes", pictures("d/train", "d/test"), "d", refused="have no class folders"),
     data("a split or a class", pictures("d/train/a", "d/bus"), "d", refused="but bus holds images as well"),
-    data("a class called train", pictures("d/train", "d/bus"), "d", TWO),
+    data("a class called train", pictures("d/train", "d/bus"), "d", TWO, notice="train is read as a class"),
     data("labels beside splits", both(pictures("d/train/a"), file("d/labels/1.txt")), "d", few()),
     data("strange class", pictures("d/train/a", "d/test/b"), "d --split test", refused="b not among the classes"),
     data("wrapped", pictures("d/in/cat", "d/in/dog"), "d", refused="all images lie in one folder, "),

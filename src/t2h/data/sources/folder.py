@@ -10,11 +10,12 @@ import numpy as np
 
 from t2h.data.decode import FORMATS, suffixes
 from t2h.data.encoded import encoded
-from t2h.data.sources.base import Request, usual_split
+from t2h.data.sources.base import SPLITS, Request, usual_split
 from t2h.data.table import ImageTable
 from t2h.errors import UserError, notice
 
 WHAT = "a folder with one subfolder of images per class"
+BESIDE, HIDDEN = "images beside the folders", "hidden"  # reasons why something is left out
 
 
 def read(request: Request) -> ImageTable:
@@ -52,13 +53,15 @@ def read(request: Request) -> ImageTable:
 def _layout(root: Path, request: Request, left_out: Counter[str]) -> tuple[str, Path, tuple[str, ...]]:
     """The split, the folder that holds its class folders, and the classes in order."""
     top = subfolders(root, left_out)
-    named = [name for name in top if usual_split(name) in ("train", "val", "test")]
+    named = [name for name in top if usual_split(name) in SPLITS]
     splits = [name for name in named if subfolders(root / name) and not _images(root / name)]
     if not splits:
         if named and named == list(top):
             raise UserError(f"{root}: {', '.join(named)} are named as splits, but have no class folders; give {WHAT}.")
+        if named:
+            notice(f"{root}: {', '.join(named)} is read as a class, for it holds no class folders")
         return request.split_of(("train",)), root, top
-    for name in set(top) - set(splits):
+    for name in (name for name in top if name not in splits):
         images = len(image_files(root / name, Counter()))
         if images and name not in named:
             raise UserError(
@@ -81,9 +84,6 @@ def _check_unwrapped(base: Path) -> None:
         inner = inner / only[0]
     if inner != base:
         raise UserError(f"{base}: all images lie in one folder, {inner}; if its folders are the classes, give that.")
-
-
-BESIDE = "images beside the folders"
 
 
 def subfolders(folder: Path, left_out: Counter[str] | None = None) -> tuple[str, ...]:
@@ -121,9 +121,6 @@ def say_left_out(folder: Path, left_out: Counter[str]) -> None:
 
 def _images(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if _reason(path) is None]
-
-
-HIDDEN = "hidden"
 
 
 def _hidden(name: str) -> bool:

@@ -56,7 +56,7 @@ def _val_files(root: Path, wnids: tuple[str, ...]) -> dict[str, list[Path]]:
     if not annotations.is_file():
         raise UserError(f"{annotations}: no such file; unpack {WHERE} again.")
     files: dict[str, list[Path]] = {wnid: [] for wnid in wnids}
-    for number, line in enumerate(annotations.read_text().splitlines(), 1):
+    for number, line in enumerate(annotations.read_text("utf-8", "replace").splitlines(), 1):
         name, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0]
         if wnid not in files:
@@ -70,7 +70,7 @@ def class_names(root: Path, wnids: tuple[str, ...]) -> tuple[str, ...]:
     words = root / "words.txt"
     if not words.is_file():
         return wnids
-    rows = (line.partition("\t") for line in words.read_text(encoding="utf-8").splitlines())
+    rows = (line.partition("\t") for line in words.read_text("utf-8", "replace").splitlines())
     known = {wnid: names.split(",")[0].strip() for wnid, _, names in rows}
     names = [known.get(wnid) or wnid for wnid in wnids]
     count = Counter(names)
