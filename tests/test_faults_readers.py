@@ -243,6 +243,9 @@ FOLDERS = [
     data("validation", pictures("d/train/a", "d/validation/a"), "d --split val", "split validation"),
     data("training, testing", pictures("d/Training/a", "d/Testing/a"), "d --split test", "split Testing"),
     data("eval is test", pictures("d/train/a", "d/eval/a"), "d --split test", "split eval"),
+    data("train_set", pictures("d/train_set/a", "d/test-images/a", "d/val2017/a"), "d --split val", "split val2017"),
+    data("holdout", pictures("d/train/a", "d/Hold-Out/a"), "d --split test", "split Hold-Out"),
+    data("no other spelling", pictures("d/trains/a", "d/attest/a"), "d", TWO),
     data("TRAIN", pictures("d/TRAIN/a", "d/TEST/a"), "d", "split TRAIN"),
     data("no train", pictures("d/val/a", "d/test/b"), "d --split test", "2 images in 2 classes, from 2 to 0"),
     data("no such split", pictures("d/train/a"), "d --split val", refused="unknown split"),
@@ -432,6 +435,7 @@ SAMPLES = [
     samples("nothing", lambda: os.mkdir("s"), "s", refused="no images in it"),
     samples("absent", lambda: None, "s", refused="does not exist"),
     samples("wrapped", pictures("s/in/cat", "s/in/dog"), "s", refused="in is no class"),
+    samples("facts of Windows", facts('\ufeff{"w": 0.5}'), "s", "0.5"),
     samples("facts", facts('{"w": 0.5, "steps": 7}'), "s", "0.5"),
     *(
         samples(f"facts {text[:20]}", facts(text), "s", refused="samples.json: what it says of its samples is damaged")
@@ -477,7 +481,16 @@ SAMPLES = [
         for spec, says in (("own_faults:fails", "AttributeError: "), ("own_faults:flat", "a tensor (N, D) is needed"))
     ),
 ]
-TABLE = [*FOLDERS, *PATHS, *ARRAYS, *HOSTILE, *SAMPLES]
+BEFORE_TRAINING = [
+    Case(f"{name} before training", make, "train --data d --out run --steps 1 --device cpu", refused=says)
+    for name, make, says in (
+        ("a damaged image", both(pictures("d/a"), cut("d/a/0.png", 0.6)), "d/a/0.png: "),
+        ("newline in a name", pictures("d/a\nb"), r"'a\nb': the name of a class"),
+        ("a wrapped folder", pictures("d/in/a", "d/in/b"), "/d/in; if"),
+        ("two sizes", both(pictures("d/a"), pictures("d/b", size=(9, 8))), "--image-size"),
+    )
+]
+TABLE = [*FOLDERS, *PATHS, *ARRAYS, *HOSTILE, *SAMPLES, *BEFORE_TRAINING]
 
 
 @pytest.fixture(scope="module")

@@ -116,7 +116,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     """
     file, text, names = path / FACTS if path.is_dir() else path, "", None
     if path.is_dir():
-        text = file.read_text("utf-8", errors="replace") if file.is_file() else ""
+        text = file.read_text("utf-8-sig", errors="replace") if file.is_file() else ""
     else:
         # whoever reads the images says what is wrong with the file
         with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as arrays:

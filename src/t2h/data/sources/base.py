@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +18,18 @@ from t2h.errors import UserError, unknown_name
 
 DEFAULT_ROOT = Path("data")
 LARGEST_SIZE = 4096
-SPLITS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing", "eval"),
-}
+SPLITS = ("train", "val", "test")
+_SPELLINGS = re.compile(
+    r"(?:(train(?:ing)?)|(val(?:id(?:ation)?)?|dev)|(test(?:ing)?|eval(?:uation)?|hold-?out))"
+    r"(?:[-_ ]?(?:set|split|images|data|\d+))?",
+    re.IGNORECASE,
+)
 
 
 def usual_split(name: str) -> str:
-    """``train``, ``val`` or ``test`` for each of their usual spellings; any other name as it is."""
-    return next((split for split, spellings in SPLITS.items() if name.lower() in spellings), name)
+    """``train``, ``val`` or ``test`` for each of their usual spellings, as TrainSet and val2017; other names as is."""
+    match = _SPELLINGS.fullmatch(name)
+    return name if match is None else SPLITS[int(match.lastindex or 1) - 1]
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def table_of(dataset: Any, name: str, request: Request) -> ImageTable:
     label = _column(dataset.features, datasets.ClassLabel, _LABEL_NAMES, name)
     labels = np.asarray(dataset.select_columns([label])[:][label], dtype=np.int64)
     files = EncodedColumn(dataset.select_columns([image]).cast_column(image, datasets.Image(decode=False)))
-    images = encoded(files, name, request.image_size, request.channels)
+    images = encoded(files, name, request.image_size, request.channels, request.white)
     return ImageTable(images, labels, tuple(dataset.features[label].names), split=request.split, name=name)
 
 

@@ -68,7 +68,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             if unpacked > max(1 << 28, 200 * path.stat().st_size):
                 raise ValueError(f"it would unpack to {unpacked:,} bytes")
             with np.load(path, allow_pickle=False) as entries:
-                arrays = {key: entries[key] for key in wanted & set(entries)}
+                arrays, keys = {key: entries[key] for key in wanted & set(entries)}, list(entries)
             if strange := [key for key in arrays if not isinstance(arrays[key], np.ndarray)]:
                 raise ValueError(f"{strange[0]} is no array")
     except Exception as error:  # a broken archive may raise anything
@@ -79,7 +79,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         found = [name for name in names if name in arrays]
         arrays |= {names[0]: arrays[found[0]]} if found else {}
     if IMAGES[0] not in arrays:
-        raise UserError(f"{path}: none of {', '.join(IMAGES)} in it; {_HOW}.")
+        raise UserError(f"{path}: none of {', '.join(IMAGES)} in it, but {', '.join(keys[:5])}; {_HOW}.")
     return arrays
 
 
