@@ -432,6 +432,7 @@ SAMPLES = [
     samples("an empty class", both(pictures("s/cat"), lambda: os.mkdir("s/dog")), "s", OK, notice="no images in dog"),
     samples("a grid beside", both(pictures("s/cat"), pictures("s", count=1)), "s", OK, notice="1 images beside"),
     samples("dead links", both(pictures("s/cat"), link("s/cat/x.png", "y")), "s", OK, notice="1 dead links"),
+    samples("the working directory", both(pictures("s/cat"), lambda: os.chdir("s")), ".", "2 images"),
     samples("nothing", lambda: os.mkdir("s"), "s", refused="no images in it"),
     samples("absent", lambda: None, "s", refused="does not exist"),
     samples("wrapped", pictures("s/in/cat", "s/in/dog"), "s", refused="in is no class"),

@@ -67,7 +67,8 @@ def main(argv: list[str]) -> int:
     reference, first = load_reference(args.reference), args.source[0]
     extractor = extractor_for(reference, device, args.features, args.inception_weights)
     judge = Judge(reference, extractor, args.options)
-    out = args.out or first.with_name(f"{first.name.removesuffix('.npz')}.json")
+    place = first if first.name else first.resolve()  # "." has no name
+    out = args.out or place.with_name(f"{place.name.removesuffix('.npz')}.json")
     if args.out is None and runs and first.is_dir():
         out = first / "results" / f"{args.reference.stem}.json"
     if runs:

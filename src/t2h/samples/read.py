@@ -18,7 +18,7 @@ from jaxtyping import Int
 from t2h.data.decode import FORMATS
 from t2h.data.encoded import EncodedImages, encoded, settled
 from t2h.data.sources.folder import image_files, say_left_out, subfolders
-from t2h.data.sources.npz import image_array, label_array, read_arrays
+from t2h.data.sources.npz import entries, image_array, label_array, name_array, read_arrays
 from t2h.data.table import Images, ImageTable, check_text
 from t2h.errors import UserError, notice
 
@@ -67,7 +67,9 @@ class SampleSet:
         if not isinstance(self.images, EncodedImages):
             return self
         labels = np.zeros(self.images.shape[0], dtype=np.int64)
-        return replace(self, images=settled(ImageTable(self.images, labels, ("samples",), name=self.path.name)).images)
+        return replace(
+            self, images=settled(ImageTable(self.images, labels, ("samples",), name=self.path.resolve().name)).images
+        )
 
 
 def read_samples(path: Path, class_names: Sequence[str] = ()) -> SampleSet:
@@ -114,14 +116,14 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises:
         UserError: if it is damaged.
     """
-    file, text, names = path / FACTS if path.is_dir() else path, "", None
+    file, names, arrays = path / FACTS if path.is_dir() else path, None, {}
     if path.is_dir():
         text = file.read_text("utf-8-sig", errors="replace") if file.is_file() else ""
     else:
-        # whoever reads the images says what is wrong with the file
-        with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as arrays:
-            text = str(arrays["protocol"]) if "protocol" in arrays else ""
-            names = arrays["class_names"].tolist() if "class_names" in arrays else None
+        with contextlib.suppress(UserError):  # whoever reads the images says what is wrong with the file
+            arrays = entries(path, {"protocol", "class_names"})
+        text = str(arrays.get("protocol", ""))
+        names = list(name_array(arrays["class_names"], path)) if "class_names" in arrays else None
     try:
         facts = {"class_names": names, **json.loads(text or "{}")}
         _check_facts(facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Set
 from pathlib import Path
 
 import numpy as np
@@ -56,9 +57,23 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz, with images and labels under the first of their names (`IMAGES`, `LABELS`).
 
     Raises:
-        UserError: if it is no whole .npz of plain arrays, unpacks to 200 times its size, or has no images.
+        UserError: as `entries`, or if there are no images.
     """
-    wanted = {*IMAGES, *LABELS, "class_names", "protocol"}
+    arrays = entries(path, {*IMAGES, *LABELS, "class_names", "protocol"})
+    for names in (IMAGES, LABELS):
+        found = [name for name in names if name in arrays]
+        arrays |= {names[0]: arrays[found[0]]} if found else {}
+    if IMAGES[0] not in arrays:
+        raise UserError(f"{path}: none of {', '.join(IMAGES)} in it; {_HOW}.")
+    return arrays
+
+
+def entries(path: Path, wanted: Set[str]) -> dict[str, np.ndarray]:
+    """Those of the wanted arrays that an .npz has; the others are not read.
+
+    Raises:
+        UserError: if it is no whole .npz of plain arrays, or would unpack to 200 times its size.
+    """
     try:
         with path.open("rb") as file:
             single = file.read(6) == np.lib.format.MAGIC_PREFIX
@@ -67,19 +82,14 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                 unpacked = sum(member.file_size for member in archive.infolist())
             if unpacked > max(1 << 28, 200 * path.stat().st_size):
                 raise ValueError(f"it would unpack to {unpacked:,} bytes")
-            with np.load(path, allow_pickle=False) as entries:
-                arrays, keys = {key: entries[key] for key in wanted & set(entries)}, list(entries)
+            with np.load(path, allow_pickle=False) as found:
+                arrays = {key: found[key] for key in wanted & set(found)}
             if strange := [key for key in arrays if not isinstance(arrays[key], np.ndarray)]:
                 raise ValueError(f"{strange[0]} is no array")
     except Exception as error:  # a broken archive may raise anything
         raise UserError(f"{path}: not a whole .npz of plain arrays ({error}); write it again.") from error
     if single:
         raise UserError(f"{path}: one array, not an .npz; {_HOW}.")
-    for names in (IMAGES, LABELS):
-        found = [name for name in names if name in arrays]
-        arrays |= {names[0]: arrays[found[0]]} if found else {}
-    if IMAGES[0] not in arrays:
-        raise UserError(f"{path}: none of {', '.join(IMAGES)} in it, but {', '.join(keys[:5])}; {_HOW}.")
     return arrays
 
 
