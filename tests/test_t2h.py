@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from objective_tools import misspelt
 from t2h import NoiseSchedule, UserError, reference_posterior
 from t2h.methods import METHODS, MethodOptions, build_objective
 from t2h.methods.base import Batch, Context
@@ -268,12 +269,8 @@ def test_shares_are_counted_by_t():
     ],
 )
 def test_bad_options(options, says):
-    """As a configuration file brings them: past the tests' type checks."""
-    method = T2H()
-    for name, value in options.items():
-        object.__setattr__(method, name, value)
     with pytest.raises(UserError, match=says):
-        method.__post_init__()
+        misspelt(T2H(), *next(iter(options.items()))).__post_init__()
 
 
 def test_an_empty_time_window():
