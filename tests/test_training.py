@@ -560,8 +560,10 @@ from pathlib import Path
 import torch
 from t2h import UserError
 from t2h.device import make_accelerator
+from t2h.methods import MethodOptions
+from t2h.methods.t2h import T2H
 from t2h.training import TrainConfig, loop, train
-from t2h.training.loop import draw_batch, take_step
+from t2h.training.loop import calibrate, draw_batch, take_step
 from t2h.training.setup import Training
 
 config, out = TrainConfig.from_yaml(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
@@ -583,6 +585,11 @@ for _ in range(3):
 weights = b"".join(p.detach().numpy().tobytes() for p in training.unet.parameters())
 (out / f"weights{rank}").write_text(hashlib.sha256(weights).hexdigest())
 (out / f"images{rank}").write_text(" ".join(map(str, y.tolist())))
+
+windowed = MethodOptions(t2h=T2H(window=(0.01, 0.2)))
+training = Training(dataclasses.replace(config, methods=windowed), accelerator)
+calibrate(training)
+(out / f"window{rank}").write_text(training.objective.aim.gate.window.extra_repr())
 
 dropping = dataclasses.replace(config.learning, dropout_unit="batch", label_dropout=0.5)
 training = Training(dataclasses.replace(config, learning=dropping, objective="ddpm"), accelerator)
@@ -624,6 +631,8 @@ def test_two_processes_share_a_run(tmp_path):
     assert [sum(line["transfer"]["total"]) for line in folder.metrics()] == [16, 32, 48]
     assert T2HPipeline.from_pretrained(folder.pipeline_folder).config["images_seen"] == 48
     assert (tmp_path / "weights0").read_text() == (tmp_path / "weights1").read_text()
+    assert not (window := (tmp_path / "window0").read_text()).startswith("0 <=")  # measured on the images of both
+    assert window == (tmp_path / "window1").read_text()
     whole = training()
     _, y = next(whole.stream.batches(0, whole.share))
     halves = [(tmp_path / f"images{rank}").read_text().split() for rank in (0, 1)]

@@ -118,6 +118,7 @@ class Training:
         """What the run is made of, in lines: data, network, its origin, objective, images to see."""
         table, learning = self.table, self.config.learning
         counts, total = table.class_counts, learning.steps * learning.batch_size
+        windows = [part for part in self.objective.modules() if isinstance(part, Window)]
         parameters, passes = sum(p.numel() for p in self.model.parameters()), self.objective.passes
         kind = "unconditional" if self.null_label is None else "class-conditional"
         return "\n".join(
@@ -127,7 +128,7 @@ class Training:
                 f"network     {parameters:,} parameters, {table.image_size[0]} px, {kind}",
                 *([f"begins with {self.origin}"] if self.origin else []),
                 f"objective   {self.config.objective}, {passes} network pass{'es' * (passes > 1)} a step",
-                *(f"window      {part.extra_repr()}" for part in self.objective.modules() if isinstance(part, Window)),
+                *(f"window      {part.extra_repr()}" for part in windows if part.bounds),
                 f"images      {total:,} to see: {learning.steps:,} steps of {learning.batch_size}, "
                 f"{total / len(table):,.0f} times the data",
                 *(f"warning     {line}" for line in learning.warnings()),
