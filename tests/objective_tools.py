@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from sklearn.datasets import load_digits
@@ -49,6 +50,12 @@ def objective(name: str, denoiser: UNetDenoiser | None = None, **options: object
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return build_objective(name, MethodOptions(**options), CONTEXT, denoiser)
+
+
+def misspelt(options: Any, name: str, value: str) -> Any:
+    """Options as a configuration file may bring them: past the tests' type checks."""
+    object.__setattr__(options, name, value)
+    return options
 
 
 def gradients(loss: Tensor, *weights: Tensor) -> list[float]:

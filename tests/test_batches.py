@@ -153,3 +153,33 @@ def test_others_come_from_their_own_sequence_with_their_labels_for_every_process
     assert 4 < mirrored.sum() < 16
     assert torch.equal(a[mirrored], b[mirrored].flip(-1))
     assert torch.equal(flipping.references(0, 20)[0], a)
+
+
+def test_references_of_all_classes_alike():
+    images = ImageTable(np.zeros((100, 1, 2, 2), np.uint8), LABELS, ("a", "b", "c"))
+    stream = BatchStream(images, CPU, seed=0)
+    y = torch.cat([stream.references(k, 100, balanced=True)[1] for k in range(30)])
+    np.testing.assert_allclose(y.bincount() / 3000, [1 / 3] * 3, atol=0.03)
+    np.testing.assert_allclose(stream.references(0, 100)[1].bincount() / 100, [0.6, 0.3, 0.1])
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize(("resident", "power"), [(4 << 30, 1.0), (4 << 30, 0.5), (2**14, 1.0)])
+def test_everything_holds_each_batch_where_it_says(flip, resident, power):
+    stream = BatchStream(table(), CPU, seed=0, power=power, flip=flip, resident_bytes=resident)
+    x0, y = stream.everything()
+    assert len(x0) == len(y) == 20 * (1 + flip)
+    own = []
+    for rank in (0, 1):
+        share = Share(4, rank, 2)
+        x, labels = take(stream, 16, share, 3)
+        rows = torch.cat([stream.own(16 + 8 * k, share) for k in range(3)])
+        assert torch.equal(x0[rows], x)
+        assert torch.equal(y[rows], labels)
+        own.append(rows)
+    assert (torch.cat(own) >= 20).any() == flip
+
+
+def test_everything_must_fit():
+    with pytest.raises(UserError, match=r"with their mirror images; --resident-gib allows"):
+        BatchStream(table(), CPU, seed=0, resident_bytes=1000).everything()

@@ -16,11 +16,12 @@ from objective_tools import (
     K,
     digits_batch,
     gradients,
+    misspelt,
     objective,
     small_denoiser,
 )
 from t2h import UserError
-from t2h.methods.cbdm import CBDM, ClassBalancing, label_share
+from t2h.methods.cbdm import CBDM, ClassBalancing
 
 
 def loop(eps, other, t, dropped, tau=1.0) -> float:
@@ -96,7 +97,7 @@ def test_the_draw_comes_from_the_generator_of_the_batch():
 
 def test_bad_options():
     with pytest.raises(UserError, match="did you mean 'uniform'"):
-        label_share("unifrom", CONTEXT)
+        misspelt(CBDM(), "labels", "unifrom").__post_init__()
     with pytest.raises(UserError, match="at least 0"):
         CBDM(tau=-1.0)
     with pytest.raises(UserError, match="conditional"):

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from objective_tools import SCHEDULE, K, digits_batch, gradients, objective, small_denoiser
+from objective_tools import SCHEDULE, K, digits_batch, gradients, misspelt, objective, small_denoiser
 from t2h import UserError
 from t2h.methods.coral import CORAL, ContrastiveBottleneck, supcon
 
@@ -100,3 +100,5 @@ def test_gradients_reach_head_and_bottleneck_but_not_the_up_path():
 def test_bad_options():
     with pytest.raises(UserError, match="above 0"):
         CORAL(temperature=0.0)
+    with pytest.raises(UserError, match="did you mean 'paper'"):
+        misspelt(CORAL(), "form", "papers").__post_init__()

@@ -13,6 +13,7 @@ from objective_tools import (
     K,
     digits_batch,
     gradients,
+    misspelt,
     objective,
     small_denoiser,
 )
@@ -120,9 +121,7 @@ def test_bad_options():
         DiffROP().term(UNCONDITIONAL)
     with pytest.raises(UserError, match="at least two"):
         DiffROP().term(Context(torch.tensor([5, 0]), SCHEDULE, 2))
-    method = DiffROP()
-    object.__setattr__(method, "form", "ccuaa")  # as a configuration file brings it: past the tests' type checks
     with pytest.raises(UserError, match="did you mean 'ccua'"):
-        method.__post_init__()
+        misspelt(DiffROP(), "form", "ccuaa").__post_init__()
     with pytest.raises(UserError, match="margin"):
         DiffROP(margin=0.0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from objective_tools import CONTEXT, COUNTS, digits_batch, objective, small_denoiser
+from objective_tools import CONTEXT, COUNTS, digits_batch, misspelt, objective, small_denoiser
 from t2h import UserError
-from t2h.methods.reweighting import Reweighting, class_weights
+from t2h.methods.reweighting import Reweighting
 
 
 @pytest.mark.parametrize("method", [Reweighting(), Reweighting("effective", 0.99), Reweighting("effective", 0.0)])
@@ -24,8 +24,9 @@ def test_weights_are_the_loop(method):
 
 
 def test_limits():
-    torch.testing.assert_close(class_weights(COUNTS, "effective", 0.0)[:9], torch.ones(9))
-    torch.testing.assert_close(class_weights(COUNTS, "effective", 1 - 1e-9), class_weights(COUNTS, "inverse"))
+    torch.testing.assert_close(Reweighting("effective", 0.0).class_weight(CONTEXT)[:9], torch.ones(9))
+    inverse = Reweighting("inverse").class_weight(CONTEXT)
+    torch.testing.assert_close(Reweighting("effective", 1 - 1e-9).class_weight(CONTEXT), inverse)
 
 
 def test_the_error_of_each_sample_is_weighed():
@@ -43,6 +44,6 @@ def test_the_error_of_each_sample_is_weighed():
 
 def test_bad_options():
     with pytest.raises(UserError, match="did you mean 'inverse'"):
-        class_weights(COUNTS, "invers")
+        misspelt(Reweighting(), "rule", "invers").__post_init__()
     with pytest.raises(UserError, match=r"in \[0, 1\)"):
-        class_weights(COUNTS, "effective", beta=1.0)
+        Reweighting("effective", beta=1.0)

@@ -41,7 +41,7 @@ def test_the_target_is_the_loop():
 def test_more_references_than_the_batch():
     batch, others = digits_batch(6), digits_batch(20, seed=50)
     x0, y = torch.cat([others.x0, batch.x0]), torch.cat([others.y, batch.y])
-    wider = batch.with_references(x0, y, offset=20)
+    wider = replace(batch, reference_x0=x0, reference_y=y, own=batch.own + 20)
     np.testing.assert_allclose(taught(wider), loop(wider), atol=2e-3)
 
 

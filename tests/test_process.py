@@ -9,8 +9,9 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from objective_tools import misspelt
 from t2h.errors import UserError
-from t2h.process import NoiseSchedule, Prediction, Process
+from t2h.process import NoiseSchedule, Prediction, Process, RectifiedFlow
 
 PREDICTIONS = get_args(Prediction)
 DIGITS = torch.tensor(load_digits().images[:6] / 8 - 1).unsqueeze(1)  # float64
@@ -159,10 +160,10 @@ def test_a_scheduler_that_cannot_follow_is_refused():
 
 
 def test_another_prediction_is_refused():
-    process = NoiseSchedule()
-    object.__setattr__(process, "prediction", "flow_prediction")  # past the tests' type checks
-    with pytest.raises(UserError, match="unknown prediction 'flow_prediction'"):
-        process.__post_init__()
+    with pytest.raises(UserError, match=r"unknown process\.prediction 'flow_prediction'"):
+        misspelt(NoiseSchedule(), "prediction", "flow_prediction").__post_init__()
+    with pytest.raises(UserError, match=r"unknown process\.times 'logit'; did you mean 'logit-normal'"):
+        misspelt(RectifiedFlow(), "times", "logit").__post_init__()
 
 
 def test_times_are_drawn_uniformly_from_all():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from objective_tools import misspelt
 from t2h import NoiseSchedule, UserError, reference_posterior
 from t2h.methods import METHODS, MethodOptions, build_objective
 from t2h.methods.base import Batch, Context
@@ -77,7 +78,7 @@ def official_batch(official: dict[str, torch.Tensor]) -> Batch:
     x0, y, n = official["x0"], official["y"], len(official["y"])
     nothing = torch.zeros(n, dtype=torch.bool)
     xt = SCHEDULE.add_noise(x0, official["noise"], official["t"])
-    return Batch(x0, y, official["t"], official["noise"], xt, y, nothing, x0, y, 0, torch.Generator())
+    return Batch(x0, y, official["t"], official["noise"], xt, y, nothing, x0, y, torch.arange(n), torch.Generator())
 
 
 def test_schedule_is_the_official_one(official):
@@ -176,9 +177,7 @@ def test_every_direction_keeps_what_it_may():
 def test_the_draw_has_the_posterior_distribution():
     b = batch(6)
     b.t.fill_(700)
-    b = Batch(
-        b.x0, b.y, b.t, b.eps, SCHEDULE.add_noise(b.x0, b.eps, b.t), b.label, b.dropped, b.x0, b.y, 0, b.generator
-    )
+    b = replace(b, xt=SCHEDULE.add_noise(b.x0, b.eps, b.t))
     target, draws = Taught(COUNTS, direction="t2h"), 4000
     mean = torch.stack([aim(target(b), b) for _ in range(draws)]).mean(dim=0)
     expected = aim(Taught(COUNTS, direction="t2h", estimate="expectation")(b), b)
@@ -239,7 +238,7 @@ def test_references_of_other_processes():
         part = slice(offset, offset + 8)
         half = Batch(
             b.x0[part], b.y[part], b.t[part], b.eps[part], b.xt[part], b.label[part], b.dropped[part],
-            b.x0, b.y, offset, b.generator,
+            b.x0, b.y, torch.arange(offset, offset + 8), b.generator,
         )  # fmt: skip
         halves.append(Taught(COUNTS, estimate="expectation")(half))
     torch.testing.assert_close(torch.cat(halves), whole(b), rtol=1e-4, atol=1e-4)
@@ -270,12 +269,8 @@ def test_shares_are_counted_by_t():
     ],
 )
 def test_bad_options(options, says):
-    """As a configuration file brings them: past the tests' type checks."""
-    method = T2H()
-    for name, value in options.items():
-        object.__setattr__(method, name, value)
     with pytest.raises(UserError, match=says):
-        method.__post_init__()
+        misspelt(T2H(), *next(iter(options.items()))).__post_init__()
 
 
 def test_an_empty_time_window():
@@ -310,7 +305,7 @@ def test_counts_of_several_processes_add_up():
 def test_methods_say_whether_they_look_at_references():
     context, needs = Context(COUNTS, SCHEDULE, null_label=6), {"t2h", "stf"}
     for name in METHODS:
-        assert build_objective(name, MethodOptions(), context).needs_references == (name in needs), name
+        assert build_objective(name, MethodOptions(), context).references == ("ranks" if name in needs else None), name
 
 
 # --- gates, prior, draws, references ----------------------------------------------------------------------------------
@@ -392,28 +387,34 @@ def test_the_prior_alone_has_no_gate_and_with_a_gate_it_has():
     assert (official - gated).abs().max() > 0.05
 
 
-def with_bank(b: Batch, offset: int = 0, bank: int = 9) -> Batch:
-    """The batch as the second of two processes sees it, or as the only one, with a bank behind."""
-    others, further = batch(len(b.y), seed=5), batch(bank, seed=6)
-    parts = ([others] if offset else []) + [b] + ([] if offset else [others]) + [further]
-    x0, y = torch.cat([part.x0 for part in parts]), torch.cat([part.y for part in parts])
-    return b.with_references(x0, y, offset, bank)
+def rows_of(b: Batch, rows: slice) -> Batch:
+    """Some samples of a batch, whose references they alone are."""
+    part = {name: getattr(b, name)[rows] for name in ("x0", "y", "t", "eps", "xt", "label", "dropped")}
+    return replace(b, **part, reference_x0=part["x0"], reference_y=part["y"], own=torch.arange(len(part["y"])))
 
 
-@pytest.mark.parametrize("offset", [0, 12])
-@pytest.mark.parametrize("references", ["ranks", "batch", "bank"])
-def test_references(references, offset):
+def with_bank(b: Batch, others: int = 0, bank: int = 9) -> Batch:
+    """The batch with the batch of another process before it, and a bank behind."""
+    before, further = batch(12, seed=5), batch(bank, seed=6)
+    x0 = torch.cat([before.x0[:others], b.x0, further.x0])
+    y = torch.cat([before.y[:others], b.y, further.y])
+    return replace(b, reference_x0=x0, reference_y=y, own=others + torch.arange(len(b.y)), shared=others + len(b.y))
+
+
+@pytest.mark.parametrize("beta", [None, -1.0])
+@pytest.mark.parametrize("others", [0, 12])
+def test_a_bank_is_shared_and_each_sample_has_its_own_image_beside_it(others, beta):
     b = batch(12)
     b.t.fill_(750)
-    wide, n = with_bank(b, offset), 12
-    ours = T2H(references=references, estimate="expectation").aim(Context(COUNTS, SCHEDULE, null_label=6))(wide)
-    for i in range(n):
-        own, bank = [offset + i], list(range(24, 33))
-        rows = {"ranks": list(range(33)), "batch": list(range(offset, offset + n)), "bank": own + bank}[references]
-        part = {name: getattr(b, name)[i : i + 1] for name in ("x0", "y", "t", "eps", "xt", "label", "dropped")}
-        one = Batch(**part, reference_x0=wide.reference_x0[rows], reference_y=wide.reference_y[rows], offset=rows.index(
-            offset + i), generator=b.generator)  # fmt: skip
-        torch.testing.assert_close(ours[i : i + 1].double(), loop_aim(one, "hard", "t2h", None), rtol=0, atol=1e-4)
+    wide, method = with_bank(b, others), T2H(beta=beta, gate="hard", estimate="expectation", references="bank")
+    ours = method.aim(Context(COUNTS, SCHEDULE, null_label=6))(wide)
+    for i in range(12):
+        rows = [others + i, *range(others + 12, others + 21)]
+        one = replace(
+            rows_of(b, slice(i, i + 1)), reference_x0=wide.reference_x0[rows], reference_y=wide.reference_y[rows]
+        )
+        torch.testing.assert_close(ours[i : i + 1].double(), loop_aim(one, "hard", "t2h", beta), rtol=0, atol=1e-4)
+    assert (ours - b.x0).abs().max() > 0.05
 
 
 def test_a_bank_does_not_depend_on_the_batch_or_the_processes():
@@ -421,14 +422,8 @@ def test_a_bank_does_not_depend_on_the_batch_or_the_processes():
     b.t.fill_(750)
     method = T2H(references="bank", estimate="expectation").aim(Context(COUNTS, SCHEDULE, null_label=6))
     expected = method(with_bank(b))
-    torch.testing.assert_close(method(with_bank(b, offset=12)), expected)
-    part = {name: getattr(b, name)[:1] for name in ("x0", "y", "t", "eps", "xt", "label", "dropped")}
-    alone = Batch(**part, reference_x0=b.x0[:1], reference_y=b.y[:1], offset=0, generator=b.generator)
-    further = batch(9, seed=6)
-    wide = alone.with_references(torch.cat([b.x0[:1], further.x0]), torch.cat([b.y[:1], further.y]), 0, 9)
-    torch.testing.assert_close(method(wide), expected[:1])
-    with pytest.raises(UserError, match="--references N"):
-        method(b)
+    torch.testing.assert_close(method(with_bank(b, others=12)), expected)
+    torch.testing.assert_close(method(with_bank(rows_of(b, slice(0, 1)))), expected[:1])
 
 
 def test_posterior_is_exact_at_every_noise():

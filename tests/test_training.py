@@ -99,12 +99,80 @@ def test_more_references_follow_the_batch_and_change_the_targets_alone():
     others = many.stream.references(2, 40)
     assert torch.equal(two.reference_x0[8:], others[0])
     assert torch.equal(two.reference_y[8:], others[1])
-    assert (one.offset, two.offset) == (0, 0)
-    assert (one.bank, two.bank) == (0, 40)
+    assert one.own.tolist() == two.own.tolist() == list(range(8))
+    assert (one.shared, two.shared) == (0, 0)
     assert torch.equal(one.xt, two.xt)
     late = torch.full_like(one.t, 900)
     targets = [made.objective.aim(dataclasses.replace(batch, t=late)) for made, batch in ((few, one), (many, two))]
     assert not torch.equal(*targets)
+
+
+def t2h(**options: object) -> MethodOptions:
+    return MethodOptions(t2h=T2H(**options))
+
+
+@pytest.mark.parametrize("flip", ["on", "off"])
+def test_all_references_give_the_exact_posterior_over_the_training_set(flip):
+    made = training(config(methods=t2h(references="all", estimate="expectation"), flip=flip), step=2)
+    b = draw_batch(made, *next(made.stream.batches(16, made.share)))
+    b = dataclasses.replace(b, t=torch.arange(300, 700, 50))
+    images = torch.from_numpy(made.table.images).double() / 127.5 - 1
+    labels = torch.from_numpy(made.table.labels)
+    if flip == "on":
+        images, labels = torch.cat([images, images.flip(-1)]), labels.repeat(2)
+    n, x0, sigma = torch.from_numpy(made.table.class_counts), b.x0.double(), made.process.sigma(b.t)
+    noisy = x0.flatten(1) + sigma[:, None] * b.eps.double().flatten(1)
+    p = (torch.cdist(noisy, images.flatten(1)).square() / (-2 * sigma[:, None] ** 2)).softmax(dim=1)
+    p *= n[labels] >= n[b.y][:, None]
+    expected = (p @ images.flatten(1) + (1 - p.sum(dim=1, keepdim=True)) * x0.flatten(1)).view_as(x0)
+    aim = made.objective.aim(b)
+    assert (aim - expected).abs().max() < 1e-4
+    assert (aim - b.x0).abs().max() > 0.05
+    counted = made.objective.statistics()["transfer"]
+    own = torch.cdist(x0.flatten(1), images.flatten(1)).argmin(dim=1)  # no image is there twice
+    assert sum(counted["transferred"]) == pytest.approx(float((p.sum(dim=1) - p[range(8), own]).sum()), abs=1e-4)
+
+
+def test_a_bank_is_beside_each_image_and_may_be_balanced():
+    for kind in ("bank", "balanced"):
+        made = training(config(methods=t2h(references=kind), references=300), step=2)
+        b = draw_batch(made, *next(made.stream.batches(16, made.share)))
+        assert b.shared == 8
+        assert torch.equal(b.reference_x0[b.own], b.x0)
+        drawn = made.stream.references(2, 300, balanced=kind == "balanced")[1]
+        assert torch.equal(b.reference_y[8:], drawn)
+    assert drawn.bincount().min() > 15  # of 3 to 18 images a class
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"methods": t2h(references="bank")}, "--references N"),
+        ({"methods": t2h(references="balanced")}, "--references N"),
+        ({"methods": t2h(references="all"), "augment": 0.1}, "--augment"),
+        ({"methods": t2h(references="all"), "resident_gib": 1e-5}, "--resident-gib"),
+        ({"methods": t2h(window=(0.9, 1.0))}, "below the window's 0.9"),
+    ],
+)
+def test_references_that_cannot_be_are_refused_before_anything_is_written(tmp_path, changes, says):
+    with pytest.raises(UserError, match=says):
+        train(config(**changes), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_window_from_the_data_is_kept_and_resumed(tmp_path, monkeypatch):
+    """The same in every run, by bounds or by the times that follow; a resumed run takes it from the checkpoint."""
+    windowed = {"methods": t2h(window=(0.01, 0.2), references="bank"), "references": 30}
+    whole = run(tmp_path / "whole", **windowed)
+    t_min, t_max = whole.load()["objective"]["aim.gate.window.times"].tolist()
+    assert 0 < t_min < t_max < 1000
+    assert f"window      {t_min} <= t < {t_max}" in plan(config(**windowed))
+    times = run(tmp_path / "times", methods=t2h(t_min=t_min, t_max=t_max, references="bank"), references=30)
+    assert same_weights(whole, times)
+    run(tmp_path / "parts", steps=2, **windowed)
+    monkeypatch.setattr(loop, "calibrate", lambda _: pytest.fail("the checkpoint has the window"))
+    train(config(**windowed), tmp_path / "parts", progress=False, extend=True)
+    assert same_weights(whole, RunFolder(tmp_path / "parts"))
 
 
 def test_references_are_read_for_methods_that_look_at_them_only(monkeypatch):
@@ -492,8 +560,10 @@ from pathlib import Path
 import torch
 from t2h import UserError
 from t2h.device import make_accelerator
+from t2h.methods import MethodOptions
+from t2h.methods.t2h import T2H
 from t2h.training import TrainConfig, loop, train
-from t2h.training.loop import draw_batch, take_step
+from t2h.training.loop import calibrate, draw_batch, take_step
 from t2h.training.setup import Training
 
 config, out = TrainConfig.from_yaml(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
@@ -508,13 +578,18 @@ training = Training(config, accelerator)
 batches = training.stream.batches(0, training.share)
 x0, y = next(batches)
 batch = draw_batch(training, x0, y)
-assert len(x0) == 4 and len(batch.reference_x0) == 8 and batch.offset == 4 * rank
-assert torch.equal(batch.reference_x0[batch.offset : batch.offset + 4], x0)
+assert len(x0) == 4 and len(batch.reference_x0) == 8 and batch.own.tolist() == list(range(4 * rank, 4 * rank + 4))
+assert torch.equal(batch.reference_x0[batch.own], x0)
 for _ in range(3):
     take_step(training, batches)
 weights = b"".join(p.detach().numpy().tobytes() for p in training.unet.parameters())
 (out / f"weights{rank}").write_text(hashlib.sha256(weights).hexdigest())
 (out / f"images{rank}").write_text(" ".join(map(str, y.tolist())))
+
+windowed = MethodOptions(t2h=T2H(window=(0.01, 0.2)))
+training = Training(dataclasses.replace(config, methods=windowed), accelerator)
+calibrate(training)
+(out / f"window{rank}").write_text(training.objective.aim.gate.window.extra_repr())
 
 dropping = dataclasses.replace(config.learning, dropout_unit="batch", label_dropout=0.5)
 training = Training(dataclasses.replace(config, learning=dropping, objective="ddpm"), accelerator)
@@ -556,6 +631,8 @@ def test_two_processes_share_a_run(tmp_path):
     assert [sum(line["transfer"]["total"]) for line in folder.metrics()] == [16, 32, 48]
     assert T2HPipeline.from_pretrained(folder.pipeline_folder).config["images_seen"] == 48
     assert (tmp_path / "weights0").read_text() == (tmp_path / "weights1").read_text()
+    assert not (window := (tmp_path / "window0").read_text()).startswith("0 <=")  # measured on the images of both
+    assert window == (tmp_path / "window1").read_text()
     whole = training()
     _, y = next(whole.stream.batches(0, whole.share))
     halves = [(tmp_path / f"images{rank}").read_text().split() for rank in (0, 1)]

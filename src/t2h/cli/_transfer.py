@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 import tyro
+from PIL import Image
 
 from t2h.cli.inspect import check_svg
+from t2h.data.batches import BatchStream
 from t2h.data.config import DataConfig, load
+from t2h.data.table import ImageTable
 from t2h.errors import UserError
 from t2h.files import replaced
-from t2h.methods.window import transfer_chances
+from t2h.methods.base import Batch, Context
+from t2h.methods.posterior import half_squares
+from t2h.methods.t2h import T2H, OrientedAim
+from t2h.methods.window import IMAGES, TransferChances, transfer_chances
+from t2h.process import Process
+from t2h.randomness import generator
 from t2h.report.plots import chances_file
+from t2h.samples.grid import picture
 from t2h.training.config import ProcessConfig
+
+NOISED = 128  # images a batch
 
 
 @dataclass(frozen=True)
@@ -27,40 +38,72 @@ class TransferArgs:
     process: Annotated[ProcessConfig, tyro.conf.arg(name="")] = field(default_factory=ProcessConfig)
     references: tuple[int, ...] = (32, 128, 512)
     """Numbers of references, the image itself included: the batch, and what --references of `t2h train` adds."""
-    chance: tuple[float, float] = (0.05, 0.95)
-    """Bounds of the chance that the aim is of another class, for which --t2h.t-min and --t2h.t-max are printed."""
+    t2h: T2H = field(default_factory=lambda: T2H(window=(0.01, 0.3)))
+    """The method, of which gate and prior count; its window is printed as times for each number of references."""
     plot: Path | None = None
     """Write a plot here (SVG)."""
+    examples: Path | None = None
+    """Write a picture here (PNG) of images that are noised: noisy, clean, and the clean image that T2H aims at."""
 
 
 def inspect_transfer(args: TransferArgs) -> None:
-    """Print the chances at some t and the window of each number of references; write the plot if asked."""
+    """Print the chances at some t and the window of each number of references; write plot and picture if asked."""
     check_svg(args.plot)
-    low, high = args.chance
-    if not 0 <= low < high <= 1:
-        raise UserError(f"--chance {low} {high}; both must be in [0, 1], the lower one first.")
+    if args.t2h.window is None:
+        raise UserError("t2h.window is None; give the bounds of the chance to aim at another class, such as 0.01 0.3.")
+    if min(args.references) < 2:
+        raise UserError(f"{min(args.references)} references; give at least 2, the image itself included.")
     table, process = load(args.source), args.process.make()
-    counts, draws = torch.from_numpy(table.class_counts), np.random.default_rng(0)
-
-    def draw(n: int) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = draws.choice(len(table), n, replace=False)
-        images = torch.from_numpy(np.asarray(table.images[rows]))
-        return images.float() / 127.5 - 1, torch.from_numpy(table.labels[rows])
-
+    aim = OrientedAim(args.t2h, Context(torch.from_numpy(table.class_counts), process, None))
+    stream = BatchStream(table, torch.device("cpu"), 0, flip=False)
+    found: dict[int, TransferChances] = {}
+    for n in dict.fromkeys(min(n, len(table)) for n in args.references):
+        batches = [_batch(stream, process, n, k) for k in range(IMAGES // NOISED)]
+        found[n] = transfer_chances(aim.mass, batches, process.num_timesteps)
+    low, high = args.t2h.window
     print("chance that T2H aims at another image, of the same class + of another:\n")
-    sizes = dict.fromkeys(min(n, len(table)) for n in args.references)
-    found = [transfer_chances(draw, counts, process, n) for n in sizes]
-    shown = found[0].t[::5]
-    print(f"{'references':>10}" + "".join(f"{f't = {t:.3g}':>12}" for t in shown))
-    for chances in found:
-        pairs = list(zip(chances.within, chances.across, strict=True))[::5]
-        print(f"{chances.references:10,}" + "".join(f"{f'{a:.0%} + {b:.0%}':>12}" for a, b in pairs))
+    print(f"{'references':>10}" + "".join(f"{f't = {t:.3g}':>12}" for t in found[n].t[1::3]))
+    for n, chances in found.items():
+        pairs = list(zip(chances.within, chances.across, strict=True))[1::3]
+        print(f"{n:10,}" + "".join(f"{f'{a:.0%} + {b:.0%}':>12}" for a, b in pairs))
     print(f"\nwindows in which the chance of another class is within {low:g} and {high:g}:")
-    for chances in found:
-        t_min, t_max = chances.window(low, high)
-        print(f"{chances.references:10,}  --t2h.t-min {t_min} --t2h.t-max {t_max}")
+    windows = {n: chances.window(low, high) for n, chances in found.items()}
+    for n, (t_min, t_max) in windows.items():
+        print(f"{n:10,}  --t2h.t-min {t_min} --t2h.t-max {t_max}")
     if args.plot is not None:
         with replaced(args.plot) as file:
-            curves = [(f"{c.references:,}", c.t, c.within, c.across) for c in found]
+            curves = [(f"{n:,}", c.t, c.within, c.across) for n, c in found.items()]
             file.write_text(chances_file(table.name, curves), encoding="utf-8")
         print(f"\nplot: {args.plot}")
+    if args.examples is not None:
+        with replaced(args.examples) as file:
+            examples(aim, _batch(stream, process, n, 0), windows[n], table).save(file, format="PNG")
+        print(f"\nexamples with {n:,} references: {args.examples}")
+
+
+def _batch(stream: BatchStream, process: Process, references: int, k: int) -> Batch:
+    """A batch of so many references, of which some are noised; or all of them several times, if they are few."""
+    x0, y = stream.references(k, references)
+    own = torch.arange(NOISED) % references
+    batch = Batch.noised(process, x0[own], y[own], generator("cpu", 0, "inspect", k), None)
+    return replace(batch, reference_x0=x0, reference_y=y, own=own, halves=half_squares(x0))
+
+
+def examples(aim: OrientedAim, batch: Batch, window: tuple[int, int], table: ImageTable) -> Image.Image:
+    """Five images at five t around a window, each as noisy, own and drawn clean image; from head to tail."""
+    steps = aim.process.num_timesteps
+    (begin, end), zoom = window, -(-48 // batch.x0.shape[2])
+    first = {int(c): i for i, c in reversed(list(enumerate(batch.y)))}
+    by_count = sorted(first, key=lambda c: -table.class_counts[c])
+    rows = torch.tensor([first[by_count[k * (len(by_count) - 1) // 4]] for k in range(5)])
+    tiles, texts = [], []
+    for share in (-0.5, 0.0, 0.5, 1.0, 1.5):
+        t = torch.full(batch.t.shape, min(max(begin + share * (end - begin), 1.0), steps - 1.0))
+        xt = aim.process.add_noise(batch.x0, batch.eps, t)
+        drawn = aim(replace(batch, t=t, xt=xt))
+        triples = torch.cat([xt[rows], batch.x0[rows], drawn[rows]], dim=3)
+        pixels = triples.add(1).mul(127.5).round().clamp(0, 255).byte().numpy().transpose(0, 2, 3, 1)
+        pixels = pixels.repeat(zoom, axis=1).repeat(zoom, axis=2)
+        tiles.append(np.broadcast_to(pixels, (*pixels.shape[:3], 3)))
+        texts.append(f"t = {t[0]:.0f}")
+    return picture(tiles, texts, gap=6)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -87,6 +87,11 @@ class _Batches(Dataset):
         return torch.from_numpy(self.images[rows]), torch.from_numpy(self.order.labels[rows])
 
 
+def scaled(images: Tensor) -> Float[Tensor, "n c h w"]:
+    """uint8 as float32 in [-1, 1]."""
+    return images.to(torch.float32).mul_(2 / 255).sub_(1)
+
+
 class BatchStream:
     """Draws (x0, y) on the device.
 
@@ -115,9 +120,10 @@ class BatchStream:
         self.table, self.device, self.seed, self.flip, self.workers = table, device, seed, flip, workers
         self.order = Order(table.labels, seed, power)
         # "others" was the first name of the references; another word here would give another sequence
-        self.reference_order = Order(table.labels, derive_seed(seed, "others"), power)
+        second = derive_seed(seed, "others")
+        self._reference_order, self._balanced_order = (Order(table.labels, second, q) for q in (power, 0.0))
         self.bytes = int(np.prod(table.images.shape))
-        self.resident = self.bytes <= resident_bytes
+        self.resident_bytes, self.resident = resident_bytes, self.bytes <= resident_bytes
         if self.resident:
             images = table.images if isinstance(table.images, np.ndarray) else table.images[np.arange(len(table))]
             self._images = torch.from_numpy(np.require(images, requirements=("C", "W"))).to(device)
@@ -134,34 +140,60 @@ class BatchStream:
         for k, (images, labels) in enumerate(source):
             yield self._x0(images, "flip", share.rank, start + k * share.world * share.size), labels
 
-    def references(self, k: int, count: int) -> tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]]:
+    def references(
+        self, k: int, count: int, balanced: bool = False
+    ) -> tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]]:
         """``count`` reference images for batch ``k`` and their labels, the same for every process.
 
-        They come from a second sequence, which is made as that of the batches.
+        They come from a second sequence, which is made as that of the batches, or of all classes alike.
         """
-        rows = self.reference_order.rows(k * count, count)
-        if self.resident:
-            images, labels = self._rows(rows)
-        else:
-            images = torch.from_numpy(np.asarray(self.table.images[rows])).to(self.device)
-            labels = torch.from_numpy(self.table.labels[rows]).to(self.device)
+        order = self._balanced_order if balanced else self._reference_order
+        images, labels = self._rows(order.rows(k * count, count))
         return self._x0(images, "flip of others", k), labels
+
+    def everything(self) -> tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]]:
+        """All images in the order of the table, and their labels; then all of them mirrored, where training mirrors.
+
+        Raises:
+            UserError: if they take more memory than images may on the device.
+        """
+        copies = 2 if self.flip else 1
+        if (needed := 4 * copies * self.bytes) > self.resident_bytes:
+            raise UserError(
+                f"all references, as float32, take {needed / 2**30:.2g} GiB{' with their mirror images' * self.flip}; "
+                f"--resident-gib allows {self.resident_bytes / 2**30:.2g}. Raise it, or draw a bank of references."
+            )
+        images, labels = self._rows(np.arange(len(self.table)))
+        x0 = scaled(images)
+        return (torch.cat([x0, x0.flip(-1)]) if self.flip else x0), labels.repeat(copies)
+
+    def own(self, start: int, share: Share) -> Int[Tensor, " b"]:
+        """Where the images of this process's batch from position ``start`` are in `everything`, (B,)."""
+        rows = torch.from_numpy(self.order.rows(start + share.offset(0), share.size)).to(self.device)
+        return rows + len(self.table) * self._mirrored(len(rows), "flip", share.rank, start)
 
     def _x0(self, images: Tensor, purpose: str, *numbers: int) -> Float[Tensor, "b c h w"]:
         """In [-1, 1], mirrored at random."""
-        x0 = images.to(torch.float32).mul_(2 / 255).sub_(1)
+        x0 = scaled(images)
         if self.flip:
-            draws = generator(self.device, self.seed, purpose, *numbers)
-            mirrored = torch.rand(len(x0), generator=draws, device=self.device) < 0.5
-            x0 = torch.where(mirrored.reshape(-1, 1, 1, 1), x0.flip(-1), x0)
+            x0 = torch.where(self._mirrored(len(x0), purpose, *numbers).reshape(-1, 1, 1, 1), x0.flip(-1), x0)
         return x0
+
+    def _mirrored(self, n: int, purpose: str, *numbers: int) -> Bool[Tensor, " n"]:
+        if not self.flip:
+            return torch.zeros(n, dtype=torch.bool, device=self.device)
+        draws = generator(self.device, self.seed, purpose, *numbers)
+        return torch.rand(n, generator=draws, device=self.device) < 0.5
 
     def _resident_batches(self, start: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
         for k in itertools.count():
             yield self._rows(self.order.rows(start + share.offset(k), share.size))
 
     def _rows(self, rows: Int[np.ndarray, " n"]) -> tuple[Tensor, Tensor]:
-        """Images and labels of rows of a resident set."""
+        """Images and labels of rows, on the device."""
+        if not self.resident:
+            images = torch.from_numpy(np.asarray(self.table.images[rows])).to(self.device)
+            return images, torch.from_numpy(self.table.labels[rows]).to(self.device)
         at = torch.from_numpy(rows).to(self.device, non_blocking=True)
         return self._images[at], self._labels[at]
 

@@ -7,8 +7,8 @@ process turns the aim into what the network is taught, whatever it predicts. No 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -19,6 +19,9 @@ from t2h.errors import UserError
 from t2h.process import Images, Process, Times
 
 Loss = Float[Tensor, ""]
+DrawBatches = Callable[[int], "Sequence[Batch]"]  # of so many images at least, as training draws them
+Mean = Callable[[Tensor], Tensor]  # over the processes of a training
+References = Literal["ranks", "batch", "bank", "balanced", "all"]
 
 
 def bottleneck_channels(denoiser: nn.Module, method: str) -> int:
@@ -52,14 +55,14 @@ class Batch:
         xt: the noised images.
         label: what the network sees: y, or K where the label is dropped; None for an unconditional network.
         dropped: where the label is dropped, bool (B,); all False for an unconditional network.
-        reference_x0: candidates for another clean image, (N, C, H, W); the training batch itself (of all processes),
-            perhaps followed by others.
+        reference_x0: candidates for another clean image, (N, C, H, W), the images of the batch among them.
         reference_y: their classes, int64 (N,).
-        offset: where this batch begins in the references: sample i is reference offset + i.
+        own: which reference each image is itself, int64 (B,).
         generator: the source of every draw that a method makes.
         augmentation: the parameters of the augmentation of x0, (B, P); None without one. The training gives them to the
             network in every pass.
-        bank: how many of the references, the last ones, were drawn from the whole training set.
+        shared: references from this one on are candidates for every sample; each before it for its own sample alone.
+        halves: ½‖x_0^j‖² of the references, float64 (N,), where they are the same at every step.
     """
 
     x0: Images
@@ -71,10 +74,11 @@ class Batch:
     dropped: Bool[Tensor, " b"]
     reference_x0: Float[Tensor, "n c h w"]
     reference_y: Int[Tensor, " n"]
-    offset: int
+    own: Int[Tensor, " b"]
     generator: torch.Generator
     augmentation: Float[Tensor, "b p"] | None = None
-    bank: int = 0
+    shared: int = 0
+    halves: Float[Tensor, " n"] | None = None
 
     @classmethod
     def noised(
@@ -88,12 +92,9 @@ class Batch:
         dropout_unit: Literal["sample", "batch"] = "sample",
         augmentation: Float[Tensor, "b p"] | None = None,
     ) -> Batch:
-        """Draw t, ε and the dropped labels, and noise the images; the references are the images themselves.
+        """Draw t, ε and which labels are dropped, with this chance; the references are the images themselves.
 
         Args:
-            generator: on the device of x0.
-            null_label: K; None for an unconditional network.
-            label_dropout: the chance, in [0, 1], that a label is dropped.
             dropout_unit: "sample" drops each label on its own; "batch" drops all or none, as the official code, unlike
                 the paper.
         """
@@ -106,11 +107,8 @@ class Batch:
         dropped = chance < (label_dropout if null_label is not None else 0.0)
         label = None if null_label is None else torch.where(dropped, null_label, y)
         xt = process.add_noise(x0, eps, t)
-        return cls(x0, y, t, eps, xt, label, dropped, x0, y, 0, generator, augmentation)
-
-    def with_references(self, x0: Float[Tensor, "n c h w"], y: Int[Tensor, " n"], offset: int, bank: int = 0) -> Batch:
-        """The same batch with other references, for instance those of all processes."""
-        return replace(self, reference_x0=x0, reference_y=y, offset=offset, bank=bank)
+        own = torch.arange(n, device=device)
+        return cls(x0, y, t, eps, xt, label, dropped, x0, y, own, generator, augmentation)
 
 
 @dataclass(frozen=True)
@@ -142,12 +140,15 @@ class Context:
 class Aim(nn.Module):
     """Which clean images to aim at. Subclasses define `forward`."""
 
-    looks_at_references = True
-    """Whether `Batch.reference_x0` must hold those of all processes, and further ones."""
+    references: References | None = "ranks"
+    """Which references training must give, as `T2H.references`; None for an aim that looks at none."""
 
     def forward(self, batch: Batch) -> Images:
         """x̂_0 of every sample, (B, C, H, W); called without gradient and in full precision."""
         raise NotImplementedError
+
+    def calibrate(self, draw: DrawBatches, mean: Mean) -> None:
+        """Learn from batches, once, before training begins; what is learned is part of the aim's state."""
 
     def counts(self) -> dict[str, Tensor]:
         """What this process has counted since training began: its own int64 buffers, which add up over processes."""

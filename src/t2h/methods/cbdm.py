@@ -17,17 +17,16 @@ Cost: two network passes instead of one, both with gradient.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError, check_choices
 from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term
 from t2h.process import Images, Process, Times
 
-OtherLabels = Literal["training", "uniform"]
 COMMITMENT = 0.25
 
 
@@ -65,31 +64,21 @@ class ClassBalancing(Term):
         return (kept * self.equation(output.float(), other.float(), batch.t)).mean()
 
 
-def label_share(labels: str, context: Context) -> Float[Tensor, " k"]:
-    """How often each class is drawn as y': "training" frequencies, or "uniform" over all classes, float64 (K,).
-
-    Raises:
-        UserError: for another name.
-    """
-    if labels not in get_args(OtherLabels):
-        raise unknown_name("cbdm.labels", labels, get_args(OtherLabels))
-    q = context.class_frequency
-    return q if labels == "training" else torch.full_like(q, 1 / len(q))
-
-
 @dataclass(frozen=True)
 class CBDM(Method):
     """Class balancing (Qin et al., CVPR 2023): outputs under the true and under another label agree."""
 
     tau: float = 1.0
     """Strength, with t/T (the paper's 0.001 with the raw t)."""
-    labels: OtherLabels = "training"
+    labels: Literal["training", "uniform"] = "training"
     """How the other label is drawn: as often as in training, or uniform (the authors' setting when fine-tuning)."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "cbdm")
         if self.tau < 0:
             raise UserError(f"cbdm.tau is {self.tau}; it must be at least 0.")
 
     def term(self, context: Context) -> Term:
         context.labels_for("cbdm")
-        return ClassBalancing(label_share(self.labels, context), context.process, self.tau)
+        q = context.class_frequency
+        return ClassBalancing(q if self.labels == "training" else torch.ones_like(q), context.process, self.tau)

@@ -37,8 +37,6 @@ from t2h.errors import UserError, check_choices
 from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term, bottleneck_channels
 from t2h.process import Images, Process
 
-Form = Literal["code", "paper"]
-
 
 def supcon(
     z: Float[Tensor, "b d"], y: Int[Tensor, " b"], kept: Bool[Tensor, " b"], temperature: float
@@ -69,9 +67,6 @@ class ContrastiveBottleneck(Term):
     Args:
         process: gives t/T.
         options: the weights and temperatures.
-
-    Raises:
-        UserError: for another form.
     """
 
     name = "coral"
@@ -80,7 +75,6 @@ class ContrastiveBottleneck(Term):
 
     def __init__(self, process: Process, options: CORAL) -> None:
         super().__init__()
-        check_choices(options, "coral")
         self.process, self.options = process, options
 
     def attach(self, denoiser: nn.Module) -> None:
@@ -114,10 +108,11 @@ class CORAL(Method):
     """τ_SC of the contrast."""
     dimensions: int = 128
     """Length of the vectors that are compared."""
-    form: Form = "code"
+    form: Literal["code", "paper"] = "code"
     """The strength: averaged over the batch, times the temperature (code), or of each sample (paper)."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "coral")
         if min(self.decay, self.temperature, self.dimensions) <= 0 or self.weight < 0:
             raise UserError("coral: decay, temperature and dimensions must be above 0, and weight at least 0.")
 

@@ -40,8 +40,6 @@ from t2h.errors import UserError, check_choices
 from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term
 from t2h.process import Images, Process
 
-Form = Literal["paper", "ccua"]
-
 
 class OverlapPenalty(Term):
     """Reverse steps of different classes move apart, up to a margin.
@@ -104,7 +102,7 @@ class ImageOverlap(Term):
 class DiffROP(Method):
     """DiffROP (arXiv 2402.10821; our reading, or CCUA's): outputs under different labels move apart."""
 
-    form: Form = "paper"
+    form: Literal["paper", "ccua"] = "paper"
     """Two labels at one x_t, with a hinge (paper, our reading), or different images (ccua, of CCUA's code)."""
     strength: float = 0.1
     """λ (ours for the paper's form; the shipped one for ccua)."""

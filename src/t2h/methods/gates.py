@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from t2h.errors import UserError
-from t2h.methods.base import Batch
+from t2h.methods.base import Batch, Context
+from t2h.methods.window import Window
 
 Direction = Literal["t2h", "h2t", "full"]
 Gate = Literal["hard", "strict", "soft", "within", "shrinkage"]
@@ -56,32 +56,32 @@ def acceptance(
 class ClassGate(nn.Module):
     """g_ij: the chance with which each sample of a batch accepts each reference, by the options of `T2H`.
 
-    Raises:
-        UserError: for an empty window of t.
+    Attributes:
+        prior: β log q(y), (K,); None without β.
     """
 
     accepted: Tensor
+    prior: Tensor | None
 
-    def __init__(self, options: Any, class_counts: Int[Tensor, " k"], num_timesteps: int) -> None:
+    def __init__(self, options: Any, context: Context) -> None:
         super().__init__()
-        self.t_min, self.t_max = options.t_min or 0, num_timesteps if options.t_max is None else options.t_max
-        if self.t_min >= self.t_max:
-            raise UserError(f"the time window {self.t_min} <= t < {self.t_max} is empty; t_min must be below t_max.")
+        self.window = Window(options, context.process.num_timesteps)
         gate: Gate = options.gate or "hard"
         official_prior = options.beta is not None and options.gate is None
         self.draws = gate in ("soft", "shrinkage")
 
         def table(direction: Direction) -> Float[Tensor, "k k"]:
-            return acceptance(gate, direction, class_counts, options.gamma, options.kappa)
+            return acceptance(gate, direction, context.class_counts, options.gamma, options.kappa)
 
         kept = table("full" if official_prior else options.direction)
         dropped = {"same": kept, "plain": torch.zeros_like(kept), "h2t": table("h2t")}[options.dropped_target]
         self.register_buffer("accepted", torch.stack([kept, dropped]), persistent=False)
+        prior = None if options.beta is None else (options.beta * context.class_frequency.log()).float()
+        self.register_buffer("prior", prior, persistent=False)
 
     def forward(self, batch: Batch) -> Float[Tensor, "b n"]:
         accepted = self.accepted[batch.dropped.long(), batch.y]
-        inside = (batch.t >= self.t_min) & (batch.t < self.t_max)
-        return (accepted * inside.unsqueeze(1))[:, batch.reference_y]
+        return (accepted * self.window(batch.t).unsqueeze(1))[:, batch.reference_y]
 
     def keeps(self, chance: Float[Tensor, "b k"], generator: torch.Generator) -> Bool[Tensor, "b k"]:
         """Whether each of k drawn references is kept, of these chances; those of 0 and 1 alone need no draw."""

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from t2h.methods.base import Aim, Batch, Denoiser, Term
+from t2h.methods.base import Aim, Batch, Denoiser, References, Term
 from t2h.methods.transfers import UNIT
 from t2h.process import Process
 
@@ -53,9 +53,9 @@ class Objective(nn.Module):
         return 1 + sum(term.passes for term in self._terms())
 
     @property
-    def needs_references(self) -> bool:
-        """Whether the aim looks at `Batch.reference_x0`."""
-        return self.aim is not None and self.aim.looks_at_references
+    def references(self) -> References | None:
+        """As `Aim.references`."""
+        return None if self.aim is None else self.aim.references
 
     def _terms(self) -> list[Term]:
         return list(self.terms)  # type: ignore[arg-type]

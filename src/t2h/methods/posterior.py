@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from t2h.methods.base import Batch
 from t2h.process import Images, Process, Times
 
 ERROR = 2e-6  # of a p_ij, from which on its exponent is made again in float64
@@ -22,6 +23,18 @@ def half_squares(references: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
     """½‖x_0^j‖² of every reference, float64 (N,): float32 sums of 64 numbers, added in float64."""
     sums = [part.square().sum(dim=1).double() for part in references.flatten(1).split(64, dim=1)]
     return torch.stack(sums).sum(dim=0) / 2
+
+
+def batch_posterior(
+    batch: Batch, process: Process, class_prior: Float[Tensor, " k"] | None = None
+) -> Float[Tensor, "b n"]:
+    """p_ij of a batch over its references; ``class_prior`` is added to the exponents of each class."""
+    prior: Float[Tensor, "... n"] | None = None if class_prior is None else class_prior[batch.reference_y]
+    if batch.shared:
+        rows = torch.arange(len(batch.reference_y), device=batch.own.device)
+        candidate = (rows == batch.own.unsqueeze(1)) | (rows >= batch.shared)
+        prior = torch.where(candidate, 0.0 if prior is None else prior, -torch.inf)
+    return reference_posterior(batch.x0, batch.eps, batch.reference_x0, batch.t, process, prior, batch.halves)
 
 
 def reference_posterior(

@@ -12,47 +12,32 @@ The weight applies to the squared error, not to the terms that other methods add
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError, check_choices
 from t2h.methods.base import Context, Method
-
-Rule = Literal["inverse", "effective"]
-
-
-def class_weights(class_counts: Int[Tensor, " k"], rule: str, beta: float = 0.999) -> Float[Tensor, " k"]:
-    """The weight of each class, float32 (K,).
-
-    Args:
-        class_counts: number of training images of each class, int64 (K,).
-        rule: "inverse" or "effective".
-        beta: β of the effective number, in [0, 1).
-
-    Raises:
-        UserError: for another rule or β.
-    """
-    if rule not in get_args(Rule):
-        raise unknown_name("reweighting.rule", rule, get_args(Rule))
-    if not 0 <= beta < 1:
-        raise UserError(f"reweighting.beta is {beta}; it must be in [0, 1).")
-    n = class_counts.double()
-    weight = 1 / n if rule == "inverse" else (1 - beta) / (1 - beta**n)
-    weight = torch.where(class_counts > 0, weight, 0.0)
-    return (weight * n.sum() / (weight * n).sum()).float()
 
 
 @dataclass(frozen=True)
 class Reweighting(Method):
     """Re-weighting: the squared error of rare classes counts more."""
 
-    rule: Rule = "inverse"
+    rule: Literal["inverse", "effective"] = "inverse"
     """Weights by 1/n, or by the effective number (1-beta)/(1-beta^n) (Cui et al., CVPR 2019)."""
     beta: float = 0.999
     """Beta of the effective number, in [0, 1)."""
 
+    def __post_init__(self) -> None:
+        check_choices(self, "reweighting")
+        if not 0 <= self.beta < 1:
+            raise UserError(f"reweighting.beta is {self.beta}; it must be in [0, 1).")
+
     def class_weight(self, context: Context) -> Float[Tensor, " k"]:
-        return class_weights(context.class_counts, self.rule, self.beta)
+        n = context.class_counts.double()
+        weight = 1 / n if self.rule == "inverse" else (1 - self.beta) / (1 - self.beta**n)
+        weight = torch.where(n > 0, weight, 0.0)
+        return (weight * n.sum() / (weight * n).sum()).float()

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from t2h.methods.base import Aim, Batch, Context, Method
-from t2h.methods.posterior import reference_posterior
+from t2h.methods.posterior import batch_posterior
 from t2h.process import Images, Process
 
 
@@ -30,8 +30,7 @@ class ExpectedImage(Aim):
         self.process = process
 
     def forward(self, batch: Batch) -> Images:
-        p = reference_posterior(batch.x0, batch.eps, batch.reference_x0, batch.t, self.process)
-        return (p @ batch.reference_x0.flatten(1)).view_as(batch.x0)
+        return (batch_posterior(batch, self.process) @ batch.reference_x0.flatten(1)).view_as(batch.x0)
 
 
 @dataclass(frozen=True)

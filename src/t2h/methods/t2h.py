@@ -9,10 +9,9 @@ A noisy image x_t of sample i could have come from any image j of a reference se
                 full  keeps j
     aim         x̂_0^i = x_0^j, while the label stays y_i
 
-The prior form multiplies p_ij by q(y_j)^β and has no gate (`transfer_tr_tau` in the official code); with a gate, β = -1
-makes the classes alike (ours). k draws are averaged; their limit is the expectation (Xu et al., ICLR 2023), of less
-variance: Σ_j g_ij p_ij x_0^j + (1 - Σ_j g_ij p_ij) x_0^i. `gates.py` holds other gates, `references.py` reference sets.
-Only σ enters, so T2H is the same for every process: a rectified flow has σ = s/(1-s), s = t/T. No network pass.
+The prior form multiplies p_ij by q(y_j)^β, without gate (`transfer_tr_tau` in the official code); with one, β = -1
+makes the classes alike (ours). k draws are averaged; in the limit the aim is the expectation (Xu et al., ICLR 2023), of
+less variance: Σ_j g_ij p_ij x_0^j + (1 - Σ_j g_ij p_ij) x_0^i. Only σ enters, whatever the process. No network pass.
 """
 
 from __future__ import annotations
@@ -22,17 +21,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from t2h.errors import UserError, check_choices
-from t2h.methods.base import Aim, Batch, Context, Method
+from t2h.methods.base import Aim, Batch, Context, DrawBatches, Mean, Method, References
 from t2h.methods.gates import ClassGate, Direction, DroppedTarget, Gate
-from t2h.methods.posterior import reference_posterior
-from t2h.methods.references import References, among
+from t2h.methods.posterior import batch_posterior
 from t2h.methods.transfers import TransferCounter, transfer_statistics
 from t2h.process import Images
-
-Estimate = Literal["draw", "expectation"]
 
 
 @dataclass(frozen=True)
@@ -50,14 +47,16 @@ class T2H(Method):
     kappa: float = 20.0
     """Of the shrinkage gate: another class is accepted with kappa/(kappa + images of the own class)."""
     references: References = "ranks"
-    """Of all processes and --references N (ranks), of this process (batch, official), or those N alone (bank)."""
+    """The batches of all ranks and --references N; the batch (official); N alone (bank; balanced); or all images."""
     t_min: int | None = None
     """Move aims only from this timestep on."""
     t_max: int | None = None
     """Move aims only below this timestep (the official cut_time)."""
+    window: tuple[float, float] | None = None
+    """Instead, bounds of the chance to aim at another class, which is measured before the first step: 0.01 0.3."""
     dropped_target: DroppedTarget = "same"
     """Samples without label: as the others (same, official), their own image (plain), or the h2t direction."""
-    estimate: Estimate = "draw"
+    estimate: Literal["draw", "expectation"] = "draw"
     """Draw from the posterior (the paper), or take its gated expectation (less variance)."""
     draws: int = 1
     """Draws that are averaged (the paper: 1)."""
@@ -76,25 +75,26 @@ class T2H(Method):
 class OrientedAim(Aim):
     """The clean image that the noisy image may have come from, as far as the gate allows."""
 
-    log_q: Tensor
-
     def __init__(self, options: T2H, context: Context) -> None:
         super().__init__()
-        self.options, self.process, steps = options, context.process, context.process.num_timesteps
-        self.gate = ClassGate(options, context.class_counts, steps)
-        self.register_buffer("log_q", context.class_frequency.log().float(), persistent=False)
-        self.counter = TransferCounter(steps)
+        self.options, self.process, self.references = options, context.process, options.references
+        self.gate = ClassGate(options, context)
+        self.counter = TransferCounter(context.process.num_timesteps)
+
+    def calibrate(self, draw: DrawBatches, mean: Mean) -> None:
+        self.gate.window.calibrate(self.mass, draw, mean)
+
+    def mass(self, batch: Batch) -> Float[Tensor, "b n"]:
+        """g_ij p_ij."""
+        return batch_posterior(batch, self.process, self.gate.prior).mul_(self.gate(batch))
 
     def forward(self, batch: Batch) -> Images:
         x0, references = batch.x0, batch.reference_x0
-        beta = self.options.beta
-        prior = among(self.options.references, batch, None if beta is None else beta * self.log_q[batch.reference_y])
-        p = reference_posterior(x0, batch.eps, references, batch.t, self.process, prior)
-        gate = self.gate(batch)
         if self.options.estimate == "expectation":
-            mass = p * gate
+            mass = self.mass(batch)
             aim = (mass @ references.flatten(1) + (1 - mass.sum(dim=1, keepdim=True)) * x0.flatten(1)).view_as(x0)
         else:
+            p, gate = batch_posterior(batch, self.process, self.gate.prior), self.gate(batch)
             drawn = torch.multinomial(p, self.options.draws, replacement=True, generator=batch.generator)
             keeps = self.gate.keeps(gate.gather(1, drawn), batch.generator)
             mass = torch.zeros_like(p).scatter_add_(1, drawn, keeps / self.options.draws)

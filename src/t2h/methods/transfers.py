@@ -12,6 +12,14 @@ BINS = 50  # over t
 UNIT = 2**20  # counts are integers of 1/UNIT: an expectation moves a part of an aim, and float32 would stop at 2^24
 
 
+def moved(batch: Batch, mass: Float[Tensor, "b n"]) -> Float[Tensor, "2 b"]:
+    """How much of each aim is another image of the same class, and of another; i aims at j with ``mass[i, j]``."""
+    others = mass.scatter(1, batch.own.unsqueeze(1), 0.0)
+    all_ = others.sum(dim=1)
+    within = others.mul_(batch.y.unsqueeze(1) == batch.reference_y).sum(dim=1)
+    return torch.stack([within, (all_ - within).clamp(min=0)])
+
+
 class TransferCounter(nn.Module):
     """Counts, on the device of the training, all aims and those that moved.
 
@@ -27,14 +35,11 @@ class TransferCounter(nn.Module):
         self.register_buffer("counted", torch.zeros(3, BINS, dtype=torch.int64))  # all, within class, across classes
 
     def add(self, batch: Batch, mass: Float[Tensor, "b n"]) -> None:
-        """Count a batch, of which sample i aims at reference j with weight ``mass[i, j]``."""
-        own = batch.offset + torch.arange(len(batch.y), device=mass.device)
-        others = mass.scatter(1, own.unsqueeze(1), 0.0)
-        same_class = batch.y.unsqueeze(1) == batch.reference_y.unsqueeze(0)
-        within, across = (others * same_class).sum(dim=1), (others * ~same_class).sum(dim=1)
+        """Count a batch, as `moved`."""
+        parts = moved(batch, mass)
         bins = (batch.t * BINS // self.num_timesteps).long()
         counts = torch.zeros(3, BINS, device=mass.device)
-        counts.index_add_(1, bins, torch.stack([torch.ones_like(within), within, across]).float())
+        counts.index_add_(1, bins, torch.cat([torch.ones_like(parts[:1]), parts]).float())
         self.counted += (counts * UNIT).round().long()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any
 
 import diffusers
 import torch
@@ -13,7 +13,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin
 from jaxtyping import Float
 from torch import Tensor
 
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError, check_choices, unknown_name
 from t2h.process.base import Numbers, Prediction, Process, Times
 
 NOT_OF_X0 = ("PNDMScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler")  # as diffusers has them
@@ -33,12 +33,11 @@ class NoiseSchedule(Process):
     """What the network predicts: the noise (epsilon), the clean image (sample), or v of both (v_prediction)."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "process")
         if self.num_timesteps < 1:
             raise UserError(f"num_timesteps is {self.num_timesteps}; it must be at least 1.")
         if not 0 < self.beta_start <= self.beta_end < 1:
             raise UserError(f"β from {self.beta_start} to {self.beta_end}: 0 < beta_start <= beta_end < 1 must hold.")
-        if self.prediction not in get_args(Prediction):
-            raise unknown_name("prediction", self.prediction, get_args(Prediction))
 
     @classmethod
     def of(cls, scheduler: SchedulerMixin) -> NoiseSchedule:

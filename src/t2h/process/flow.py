@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler, SchedulerMixin
 
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError, check_choices
 from t2h.process.base import Numbers, Process, Times
 
 TimeDraw = Literal["uniform", "logit-normal"]
@@ -35,8 +35,7 @@ class RectifiedFlow(Process):
     prediction: Literal["velocity"] = field(default="velocity", init=False)
 
     def __post_init__(self) -> None:
-        if self.times not in get_args(TimeDraw):
-            raise unknown_name("times", self.times, get_args(TimeDraw))
+        check_choices(self, "process")
 
     def numbers(self, t: Times, dtype: torch.dtype = torch.float64) -> tuple[Numbers, Numbers, Numbers, Numbers]:
         b = t.to(dtype) / self.num_timesteps

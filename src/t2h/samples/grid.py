@@ -46,7 +46,7 @@ def sample_grid(
     order = [c for c in sorted(range(len(counts)), key=lambda c: -counts[c]) if np.any(labels == c)]
     rows = [tiles[np.flatnonzero(labels == c)[:columns]] for c in order]
     texts = [f"{class_names[c]} · {counts[c]:,}" for c in order] if row_labels else []
-    return _draw(rows, texts, gap)
+    return picture(rows, texts, gap)
 
 
 def _channels_last(images: np.ndarray) -> np.ndarray:
@@ -56,7 +56,8 @@ def _channels_last(images: np.ndarray) -> np.ndarray:
     return np.broadcast_to(images, (*images.shape[:3], 3))
 
 
-def _draw(rows: list[np.ndarray], texts: list[str], gap: int) -> Image.Image:
+def picture(rows: Sequence[UInt8[np.ndarray, "_ h w 3"]], texts: Sequence[str] = (), gap: int = 2) -> Image.Image:
+    """Rows of images, each with its text at the left, if there are texts."""
     height, width = rows[0].shape[1:3]
     font = ImageFont.load_default(size=13)
     margin = max((int(font.getlength(text)) for text in texts), default=0) + 14 if texts else 0

@@ -19,14 +19,12 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from t2h.data.augment import augment
 from t2h.device import make_accelerator, own_accelerate_state
 from t2h.errors import UserError
 from t2h.files import replaced
-from t2h.methods.base import Batch
-from t2h.randomness import derive_seed, generator
 from t2h.samples.draw import draw_grid
 from t2h.training.config import TrainConfig
+from t2h.training.draw import calibrate, draw_batch
 from t2h.training.run import RunFolder
 from t2h.training.setup import Training
 from t2h.training.watch import Clock, Watch
@@ -77,6 +75,8 @@ def train(config: TrainConfig, out: Path, progress: bool = True, extend: bool = 
     main = accelerator.is_main_process
     training = Training(config, accelerator, run.architecture())
     run.check_images(training.table)
+    if not run.checkpoints():
+        calibrate(training)
     accelerator.wait_for_everyone()
     if main:
         run.begin(config, training.table)
@@ -156,36 +156,6 @@ def take_step(training: Training, batches: Iterator[tuple[Tensor, Tensor]]) -> N
     training.optimizer.zero_grad(set_to_none=True)
     training.average.update(training.objective.merged(training.unet), training.step)
     training.step += 1
-
-
-def draw_batch(training: Training, x0: Tensor, y: Tensor, part: int = 0) -> Batch:
-    """A part of the batch as this process sees it, augmented and noised; its references are those of all processes."""
-    learning, accelerator, share = training.config.learning, training.accelerator, training.share
-    rank, position = share.rank, training.images_seen + part * share.size * share.world
-
-    def augmented(x0: Tensor, purpose: str, *numbers: int) -> tuple[Tensor, Tensor | None]:
-        if not learning.augment:
-            return x0, None
-        return augment(x0, learning.augment, generator(x0.device, learning.seed, purpose, *numbers))
-
-    x0, augmentation = augmented(x0, "augmentation", rank, position)
-    dropout = learning.label_dropout
-    if learning.dropout_unit == "batch":  # the whole batch alike, whatever its parts and processes
-        coin = torch.rand((), generator=generator("cpu", learning.seed, "label dropout", training.images_seen))
-        dropout = float(coin < dropout)
-    draws = generator(x0.device, learning.seed, "noise", rank, position)
-    batch = Batch.noised(training.process, x0, y, draws, training.null_label, dropout, "sample", augmentation)
-    if training.objective.needs_references:
-        if accelerator.num_processes > 1:
-            x0, y = accelerator.gather(x0), accelerator.gather(y)
-        if learning.references:
-            k = position // (share.size * share.world)
-            further, labels = training.stream.references(k, learning.references)
-            further, _ = augmented(further, "augmentation of others", k)
-            x0, y = torch.cat([x0, further]), torch.cat([y, labels])
-        batch = batch.with_references(x0, y, offset=rank * share.size, bank=learning.references)
-    torch.manual_seed(derive_seed(learning.seed, "dropout", rank, position))  # of the network
-    return batch
 
 
 def check_finite(training: Training) -> dict[str, float]:

@@ -8,7 +8,8 @@ import torch
 
 from t2h.device import make_accelerator, own_accelerate_state
 from t2h.training.config import TrainConfig
-from t2h.training.loop import check_finite, draw_batch, take_step
+from t2h.training.draw import calibrate, draw_batch
+from t2h.training.loop import check_finite, take_step
 from t2h.training.setup import Training
 
 
@@ -21,6 +22,7 @@ def plan(config: TrainConfig, timed_steps: int = 3) -> str:
     """
     accelerator = make_accelerator(config.machine.device, config.learning.mixed_precision)
     training = Training(config, accelerator)
+    calibrate(training)
     per_step = seconds_per_step(training, timed_steps)
     weights, saved = memory(training)
     return "\n".join(

@@ -20,6 +20,7 @@ from t2h.errors import UserError
 from t2h.methods import build_objective
 from t2h.methods.base import Batch, Context
 from t2h.methods.objective import Objective
+from t2h.methods.window import Window
 from t2h.network import UNetDenoiser, augmentation_embedding, build_network
 from t2h.pipeline import T2HPipeline
 from t2h.randomness import derive_seed
@@ -27,6 +28,7 @@ from t2h.samples.draw import make_scheduler
 from t2h.sampling import set_steps
 from t2h.training.config import TrainConfig
 from t2h.training.initial import initial_network
+from t2h.training.references import ReferenceImages
 
 
 class TrainingModel(nn.Module):
@@ -100,6 +102,9 @@ class Training:
                 f"× {learning.accumulate} part(s); choose a --batch-size that {parts} divides."
             )
         self.share = Share(learning.batch_size // parts, accelerator.process_index, accelerator.num_processes)
+        self.references = None
+        if (kind := self.objective.references) is not None:
+            self.references = ReferenceImages(kind, learning, self.stream, self.share, accelerator)
         self.step = 0
         self.window: dict[str, Tensor] = {}
         self.window_parts = 0
@@ -113,6 +118,7 @@ class Training:
         """What the run is made of, in lines: data, network, its origin, objective, images to see."""
         table, learning = self.table, self.config.learning
         counts, total = table.class_counts, learning.steps * learning.batch_size
+        windows = [part for part in self.objective.modules() if isinstance(part, Window)]
         parameters, passes = sum(p.numel() for p in self.model.parameters()), self.objective.passes
         kind = "unconditional" if self.null_label is None else "class-conditional"
         return "\n".join(
@@ -122,6 +128,7 @@ class Training:
                 f"network     {parameters:,} parameters, {table.image_size[0]} px, {kind}",
                 *([f"begins with {self.origin}"] if self.origin else []),
                 f"objective   {self.config.objective}, {passes} network pass{'es' * (passes > 1)} a step",
+                *(f"window      {part.extra_repr()}" for part in windows if part.bounds),
                 f"images      {total:,} to see: {learning.steps:,} steps of {learning.batch_size}, "
                 f"{total / len(table):,.0f} times the data",
                 *(f"warning     {line}" for line in learning.warnings()),
