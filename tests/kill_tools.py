@@ -36,12 +36,7 @@ class Ended:
 
 
 class Killer:
-    """The server, and the folder below which touches count.
-
-    Args:
-        folder: commands run here, too.
-        cache: where features are kept; a command without one of its own takes that of others.
-    """
+    """The server, and the folder below which touches count; commands run there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -112,6 +107,7 @@ def _serve(folder: Path) -> None:
     import torch
     from diffusers import UNet2DModel  # noqa: F401
 
+    import t2h.cli.benchmark
     import t2h.cli.evaluate
     import t2h.cli.sample
     import t2h.cli.train
@@ -125,7 +121,7 @@ def _serve(folder: Path) -> None:
     os.chdir(folder)
     for line in sys.stdin:
         asked = json.loads(line)
-        count, printed = mmap.mmap(-1, 8), folder.with_name("printed.txt")
+        count, printed = mmap.mmap(-1, 8), folder.with_name(f"printed{os.getpid()}.txt")
         printed.unlink(missing_ok=True)
         begun = time.monotonic()
         pid = os.fork()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +164,39 @@ def test_commands_that_are_killed_at_every_touch_of_a_file_and_at_random(killer,
         killer.finish(*words(f"{tag}{k}"))
         assert content(killer.folder / f"{tag}{k}{out}") == content(killer.folder / f"{tag}{out}")
     print(f"{whole.touches + 10} kills of {name}")
+
+
+PLAN = {
+    "data": {"digits": {"data": "digits"}},
+    "imbalance": [0.1],
+    "seeds": [0, 1],
+    "base": {
+        "network": {"network": "network.json"},
+        "learning": {"steps": 6, "batch_size": 4},
+        "machine": {"save_every": 2, "keep": 1, "grid_every": None, "log_every": 1},
+    },
+    "methods": {"ddpm": {"objective": "ddpm"}, "t2h": {"objective": "t2h"}},
+    "evaluation": {"features": "kill_tools:features", "w": [0.0], "per_class": 2, "steps": 2, "metrics": ["fid"]},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_a_benchmark_of_two_processes_that_are_killed(killer):
+    """Each of the two is killed five times; one takes over what the other has begun."""
+    (killer.folder / "plan.yaml").write_text(json.dumps(PLAN))
+    words = ["benchmark", "plan.yaml", "--device", "cpu", "--quiet", "--out"]
+    whole = killer.finish(*words, "bench")
+
+    def work(one: Killer, seed: int) -> int:
+        draw = random.Random(seed)
+        return sum(one.run(*words, "both", seconds=draw.uniform(0, whole.seconds / 2)).killed for _ in range(5))
+
+    with contextlib.closing(Killer(killer.folder)) as other, ThreadPoolExecutor(2) as threads:
+        kills = sum(threads.map(work, (killer, other), (1, 2)))
+    killer.finish(*words, "both")
+    cells = [file.relative_to(killer.folder / "bench") for file in (killer.folder / "bench").rglob("benchmark.json")]
+    assert len(cells) == 5
+    for name in cells:
+        assert content(killer.folder / "both" / name) == content(killer.folder / "bench" / name), name
+    print(f"{kills} kills of a benchmark")
