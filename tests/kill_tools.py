@@ -1,4 +1,4 @@
-"""Kills commands anywhere, as `kill -9` does: at a moment, or just before their k-th touch of a file.
+"""Kills commands anywhere, without their doing: at a moment, or just before their k-th touch of a file.
 
 `python kill_tools.py` is a server that has everything imported and forks a process for each command: 100 kills in a
 minute or two. A touch is what Python audits (opening, renaming, removing a file, making or removing a folder) below a
@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncat
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit status (-9: killed), touches of files before, seconds, and what it printed."""
+    """How a command ended: its exit status, touches of files before, seconds of processor, and what it printed."""
 
     status: int
     touches: int
@@ -32,7 +31,7 @@ class Ended:
 
     @property
     def killed(self) -> bool:
-        return self.status == -signal.SIGKILL
+        return self.status in (-signal.SIGKILL, -signal.SIGPROF)
 
 
 class Killer:
@@ -48,7 +47,7 @@ class Killer:
         )
 
     def run(self, *words: object, touch: int | None = None, seconds: float | None = None) -> Ended:
-        """Run `t2h WORDS`; kill it before a touch of a file, counted from 0, or after some seconds."""
+        """Run `t2h WORDS`; kill it before a touch of a file, counted from 0, or after seconds of processor."""
         assert self.server.stdin
         assert self.server.stdout
         asked = {"words": list(map(str, words)), "touch": touch, "seconds": seconds}
@@ -76,7 +75,9 @@ def features(images: Any) -> Any:
     return flat @ torch.randn(flat.shape[1], 8, generator=torch.Generator().manual_seed(0))
 
 
-def _command(words: list[str], touch: int | None, folder: str, count: mmap.mmap, printed: Path) -> None:
+def _command(
+    words: list[str], touch: int | None, seconds: float | None, folder: str, count: mmap.mmap, printed: Path
+) -> None:
     for stream in (1, 2):
         os.dup2(os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
 
@@ -88,6 +89,8 @@ def _command(words: list[str], touch: int | None, folder: str, count: mmap.mmap,
             count[:8] = (seen + 1).to_bytes(8, "little")
 
     sys.addaudithook(audit)
+    if seconds is not None:
+        signal.setitimer(signal.ITIMER_PROF, max(seconds, 1e-6))  # its signal ends a process as SIGKILL does
     from t2h.cli import main
 
     status = 99
@@ -123,20 +126,12 @@ def _serve(folder: Path) -> None:
         asked = json.loads(line)
         count, printed = mmap.mmap(-1, 8), folder.with_name(f"printed{os.getpid()}.txt")
         printed.unlink(missing_ok=True)
-        begun = time.monotonic()
         pid = os.fork()
         if pid == 0:
-            _command(asked["words"], asked["touch"], str(folder), count, printed)
-        status = None
-        while status is None:
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if not done:
-                status = None
-                if asked["seconds"] is not None and time.monotonic() - begun >= asked["seconds"]:
-                    os.kill(pid, signal.SIGKILL)
-                time.sleep(0.002)
+            _command(asked["words"], asked["touch"], asked["seconds"], str(folder), count, printed)
+        _, status, used = os.wait4(pid, 0)
         ended = {"status": os.waitstatus_to_exitcode(status), "touches": int.from_bytes(count[:8], "little")}
-        ended |= {"seconds": time.monotonic() - begun, "printed": printed.read_text() if printed.exists() else ""}
+        ended |= {"seconds": used.ru_utime + used.ru_stime, "printed": printed.read_text() if printed.exists() else ""}
         print(json.dumps(ended), flush=True)
 
 

@@ -22,7 +22,7 @@ import pytest
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
 
-from t2h import UserError
+from t2h import T2HPipeline, UserError
 from t2h.cli import main
 from t2h.data import DataConfig
 from t2h.device import make_accelerator
@@ -292,6 +292,27 @@ def test_a_folder_that_was_begun_but_not_named_is_gone_on_with(whole, tmp_path):
     assert_equal_runs(whole, RunFolder(tmp_path / "run"))
 
 
+@pytest.mark.parametrize("at", ["save", "save_pipeline"])
+def test_a_kill_between_checkpoint_and_pipeline_leaves_no_older_pipeline(tmp_path, monkeypatch, at):
+    """Such a run would be called finished, and what it was before would be sampled and judged."""
+    real = getattr(RunFolder, at)
+
+    def killed(self, *args):
+        if self.checkpoints():
+            raise RuntimeError("kill")
+        real(self, *args)
+
+    monkeypatch.setattr(RunFolder, at, killed)
+    with pytest.raises(RuntimeError, match="kill"):
+        train(config(steps=4), tmp_path / "run", progress=False)
+    monkeypatch.undo()
+    train(config(steps=4), tmp_path / "run", progress=False)
+    folder = RunFolder(tmp_path / "run")
+    state, pipeline = folder.load(4), T2HPipeline.from_pretrained(folder.pipeline_folder)
+    assert pipeline.config["images_seen"] == 16
+    assert all(torch.equal(value, state["ema"][name]) for name, value in pipeline.unet.state_dict().items())
+
+
 # --- other processes --------------------------------------------------------------------------------------------------
 
 
@@ -367,15 +388,10 @@ def ends(processes: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("number", "to"),
-    [
-        (signal.SIGTERM, 1),  # the second one alone: the first one, which writes, stops with it
-        pytest.param(signal.SIGINT, 0, marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, 0, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "to"), [(signal.SIGTERM, 1), (signal.SIGINT, 0), (signal.SIGHUP, 0)])
 def test_a_signal_to_one_of_two_processes_stops_and_saves_both(tmp_path, number, to):
+    """Also to the second one, which does not write."""
     both = start_two("--steps", "100000", out=tmp_path / "run")
     while any(process.poll() is None for process in both) and not RunFolder(tmp_path / "run").metrics():
         time.sleep(0.1)

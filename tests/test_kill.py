@@ -97,21 +97,19 @@ def test_a_training_that_is_killed_at_every_touch_of_a_file(killer):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_fifty_kills_of_trainings_at_random_moments(killer):
-    """It saves after each step, by minutes, so half of the time is spent in writing."""
-    words, draw, kills, runs = (
-        [*training(60, 10)[:-1], "--checkpoint-minutes", "0.0001", "--out"],
-        random.Random(0),
-        0,
-        0,
-    )
-    whole = killer.finish(*words, "timed")
-    while kills < 50:
+@pytest.mark.parametrize("seed", [0, 1])
+def test_twenty_five_kills_of_trainings_at_random_moments(killer, seed):
+    """It saves after each step, by minutes, so much of the time is spent in writing."""
+    words = [*training(20, 5)[:-1], "--checkpoint-minutes", "0.0001", "--out"]
+    draw, kills, runs = random.Random(seed), 0, 0
+    whole = killer.finish(*words, f"timed{seed}")
+    while kills < 25:
         runs += 1
-        while killer.run(*words, f"timed{runs}", seconds=draw.uniform(0, whole.seconds)).killed:
+        out = f"timed{seed}-{runs}"
+        while killer.run(*words, out, seconds=draw.uniform(0, whole.seconds)).killed:
             kills += 1
-        killer.finish(*words, f"timed{runs}")
-        assert_same_run(killer.folder / "timed", killer.folder / f"timed{runs}")
+        killer.finish(*words, out)
+        assert_same_run(killer.folder / f"timed{seed}", killer.folder / out)
     print(f"{kills} kills at random moments of {runs} trainings")
 
 
@@ -137,7 +135,7 @@ FEATURES = ["--features", "kill_tools:features", "--device", "cpu"]
 COMMANDS = {
     "samples in a folder": ["sample", "judged", "--per-class", 2, "--batch-size", 4, "--out", "OUT"],
     "samples in a file": ["sample", "judged", "--per-class", 2, "--batch-size", 4, "--out", "OUT.npz"],
-    "reference": ["reference", "digits", "--out", "OUT.safetensors", *FEATURES],
+    "reference": ["reference", "--data", "digits", "--out", "OUT.safetensors", *FEATURES],
     "result": ["evaluate", "judged", "--reference", "ref.safetensors", "--w", 0, 1, "--per-class", 2,
                "--metrics", "fid", "kid", "--out", "OUT.json", *FEATURES],
 }  # fmt: skip
@@ -148,7 +146,7 @@ COMMANDS = {
 @pytest.mark.parametrize("name", COMMANDS)
 def test_commands_that_are_killed_at_every_touch_of_a_file_and_at_random(killer, name):
     killer.finish(*training(2, 0), "judged")
-    killer.finish("reference", "digits", "--out", "ref.safetensors", *FEATURES)
+    killer.finish("reference", "--data", "digits", "--out", "ref.safetensors", *FEATURES)
 
     def words(out: str) -> list[object]:
         return [str(word).replace("OUT", out) for word in COMMANDS[name]]

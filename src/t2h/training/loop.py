@@ -91,6 +91,8 @@ def go_on(training: Training, run: RunFolder, progress: bool) -> TrainResult:
     accelerator, learning, machine = training.accelerator, training.config.learning, training.config.machine
     main = accelerator.is_main_process
     if training.step >= learning.steps:
+        if machine.grid_every is not None:
+            on_main(accelerator, lambda: save_grid(training, run))  # a kill may have come before it
         return TrainResult("already finished", training.step, training.images_seen, None, main)
     if main and progress:
         print(training.summary() + (f"\nresuming    at step {training.step:,}" if training.step else ""), flush=True)
@@ -208,17 +210,22 @@ def metrics_of(training: Training) -> dict[str, Any]:
 
 
 def save(training: Training, run: RunFolder, resume_only: bool = False) -> None:
-    """Write a checkpoint and the pipeline folder, from the main process."""
+    """Write a checkpoint and the pipeline folder, from the main process.
+
+    The checkpoint comes last: what a kill in between leaves undone is done again.
+    """
     state = training.state()
 
     def write() -> None:
-        run.save(state, training.step, training.config.machine.keep, resume_only)
         run.save_pipeline(training.pipeline())
+        run.save(state, training.step, training.config.machine.keep, resume_only)
 
     on_main(training.accelerator, write)
 
 
 def save_grid(training: Training, run: RunFolder) -> None:
-    """Draw a grid of samples from fixed noise."""
-    with replaced(run.path / "grids" / f"step_{training.step:08d}.png") as file:
-        draw_grid(training.pipeline()).save(file, format="PNG")
+    """Draw a grid of samples from fixed noise, unless it is there."""
+    target = run.path / "grids" / f"step_{training.step:08d}.png"
+    if not target.exists():
+        with replaced(target) as file:
+            draw_grid(training.pipeline()).save(file, format="PNG")
