@@ -18,6 +18,7 @@ from t2h.network import UNetDenoiser, augmentation_embedding, build_network, net
 from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig, train
 from t2h.training.loop import draw_batch, save, take_step
 from t2h.training.run import RunFolder
+from t2h.training.same import settled
 from t2h.training.setup import Training
 
 
@@ -141,7 +142,7 @@ def test_training_tells_every_pass_and_resumes_exactly(tmp_path: Path):
     assert not torch.equal(whole["augmentation"]["weight"], begun)  # it is trained
 
     half = RunFolder(tmp_path / "half")
-    half.begin(half.settled(TINY), trainer.table)
+    half.begin(settled(half, TINY), trainer.table, 0)
     batches = trainer.stream.batches(0, trainer.share)
     for _ in range(3):
         take_step(trainer, batches)

@@ -9,7 +9,7 @@ import yaml
 
 from t2h import RectifiedFlow, UserError
 from t2h.benchmark.plan import parse_plan, read_plan
-from t2h.training.run import differences
+from t2h.training.same import differences
 
 PLAN = {
     "data": {"digits": {"data": "digits"}},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,3 +83,23 @@ def make_accelerator(device: str, mixed_precision: Precision) -> Accelerator:
     # process's own: what one has counted is not replaced by what the first has.
     separate = DistributedDataParallelKwargs(broadcast_buffers=False)
     return Accelerator(mixed_precision=mixed_precision, cpu=chosen.type == "cpu", kwargs_handlers=[separate])
+
+
+def on_main(accelerator: Accelerator, call: Callable[[], object]) -> None:
+    """Make the call in the main process alone, and go on in all of them after it.
+
+    Raises:
+        UserError, OSError: in all of them, what the call raised: none is left waiting for the others.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    raised: list[Exception | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            call()
+        except (UserError, OSError) as error:
+            raised = [error]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(raised)
+    if raised[0] is not None:
+        raise raised[0]

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-_LEFTOVER = re.compile(r"\..+\.([0-9a-f]{8}|\d+)\.tmp")  # the digits: process ids, in version 0.1
+_LEFTOVER = re.compile(r"\.(.+)\.(?:[0-9a-f]{8}|\d+)\.tmp")  # the digits: process ids, in version 0.1
 _STALE_SECONDS = 3600.0
 _last_swept: dict[Path, float] = {}
 
@@ -103,15 +103,24 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def sweep(folder: Path, *names: str, seconds: float = 0.0) -> None:
+    """Remove what killed processes have left in ``folder``, of targets with these names (of all without one).
+
+    Only what was not written to for ``seconds``: 0 is for a caller who alone writes these.
+    """
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):  # another process removed it
+            left = _LEFTOVER.fullmatch(path.name)
+            if left and (not names or left[1] in names) and time.time() - path.stat().st_mtime >= seconds:
+                _remove(path)
+
+
 def _sweep(folder: Path) -> None:
-    """Remove what killed processes have left in ``folder``; looks once an hour."""
+    """Remove what killed processes have left in ``folder`` an hour ago; looks once an hour."""
     if time.monotonic() - _last_swept.get(folder, -_STALE_SECONDS) < _STALE_SECONDS:
         return
     _last_swept[folder] = time.monotonic()
-    for entry in os.scandir(folder):
-        with suppress(OSError):  # another process removed it
-            if _LEFTOVER.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > _STALE_SECONDS:
-                _remove(Path(entry.path))
+    sweep(folder, seconds=_STALE_SECONDS)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -119,6 +128,16 @@ def write_json(path: Path, content: Any) -> None:
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     with replaced(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def append_json(path: Path, line: dict[str, Any]) -> None:
+    """Append an object to a file that holds one a line; an `OSError` names the file."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from t2h.features.load import load_extractor
 from t2h.results.result import Result, read_result
 from t2h.sampling import CurveFlags
 from t2h.training.run import RunFolder
+from t2h.training.same import settled
 
 State = Literal["done", "failed", "begun", "to do"]
 
@@ -111,7 +112,7 @@ def run(
     for cell in cells:
         folder = RunFolder(place.folder(cell))
         if folder.config() is not None:
-            folder.settled(cell.config)
+            settled(folder, cell.config)
     signal = None
     judges: dict[str, Judge] = {}
     locked: list[Cell] = []

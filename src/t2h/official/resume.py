@@ -46,7 +46,7 @@ def begin_from(source: Path, step: int, config: TrainConfig, run: RunFolder) -> 
         raise UserError(
             f"--resume: the checkpoint in {source} is of another network than these flags describe."
         ) from error
-    run.begin(config, training.table)
+    run.begin(config, training.table, state["step"])
     run.save(state, state["step"], keep=None)
 
 

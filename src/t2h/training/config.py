@@ -157,7 +157,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
     ("at least 1", lambda value: value >= 1, ("steps", "batch_size", "accumulate", "log_every", "keep")),
     ("at least 0", lambda value: value >= 0, ("warmup_steps", "grad_clip", "ema_rampup", "references")),
     ("at least 0", lambda value: value >= 0, ("save_every", "grid_every", "checkpoint_minutes", "workers")),
-    ("above 0", lambda value: value > 0, ("lr",)),
+    ("in (0, 1]", lambda value: 0 < value <= 1, ("lr",)),
     ("in [0, 1)", lambda value: 0 <= value < 1, ("ema_decay",)),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("label_dropout", "augment")),
 )

@@ -1,6 +1,6 @@
 """The folder of a run. Everything in it is written whole or not at all.
 
-RUN/config.yaml  classes.json  metrics.jsonl  pipeline/  grids/step_00000300.png
+RUN/config.yaml  classes.json  metrics.jsonl  pipeline/  grids/step_00000300.png  .lock  .holder.json
     checkpoints/step_00000300.pt      kept, by steps
     checkpoints/resume_00000340.pt    to go on from, by minutes and after an interruption; the newest only
 """
@@ -8,18 +8,30 @@ RUN/config.yaml  classes.json  metrics.jsonl  pipeline/  grids/step_00000300.png
 from __future__ import annotations
 
 import json
+import os
+import re
+import socket
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+from filelock import FileLock, Timeout
 
-from t2h.data.sources import SOURCES, canonical
 from t2h.data.table import ImageTable
+from t2h.device import on_main
 from t2h.errors import UserError
-from t2h.files import json_lines, last_value, recover, replaced, write_json
+from t2h.files import append_json, json_lines, last_value, recover, replaced, sweep, write_json
 from t2h.pipeline import T2HPipeline
 from t2h.training.config import TrainConfig
+
+LOCK_SECONDS = 6.0  # a training that was killed may leave loaders, which hold its lock for up to 5 s
 
 
 class RunFolder:
@@ -54,74 +66,53 @@ class RunFolder:
             config = replace(config, learning=replace(config.learning, ema_rampup=0.0))
         return config
 
-    def settled(self, config: TrainConfig, extend: bool = False) -> TrainConfig:
-        """This configuration as the run in this folder has it: defaults as it began with them, paths absolute.
+    def found(self) -> list[Path]:
+        """What a training changes."""
+        return [path for path in (self.config_file, *self.checkpoints().values()) if path.exists()]
 
-        Touches nothing. With ``extend`` the run that lives here may have fewer steps.
-
-        Raises:
-            UserError: if the folder holds another run, or files that are no run, or lies among the training images.
-        """
-        config = replace(config, data=replace(config.data, data=canonical(config.data.data)))
-        images = Path(config.data.data)
-        if images.is_dir() and self.path.resolve().is_relative_to(images):
-            raise UserError(
-                f"the run {self.path} would lie among its training images ({images}), and its grids would be read as "
-                f"images; choose a folder outside with --out, such as --out {images.parent / 'runs' / images.name}."
-            )
-        old = self.config()
-        if old is None and self.path.exists() and any(self.path.iterdir()):
-            raise UserError(f"{self.path} is not empty and holds no run; choose an empty or new folder with --out.")
-        learning, own = config.learning, (old or config).learning
-        warmup = own.warmup if learning.warmup_steps is None else learning.warmup_steps
-        rampup = own.rampup if learning.ema_rampup is None else learning.ema_rampup
-        config = replace(config, learning=replace(learning, warmup_steps=warmup, ema_rampup=rampup))
-        if old is None:
-            return config
-        if extend and old.learning.steps < config.learning.steps:
-            old = replace(old, learning=replace(old.learning, steps=config.learning.steps))
-        before = canonical(old.data.data)
-        if before not in SOURCES and images.exists() and not Path(before).exists():
-            before = str(images)  # they have moved: `check_images` compares their classes
-        old = replace(old, data=replace(old.data, data=before))
-        if changed := differences(old, config):
-            raise UserError(
-                f"{self.path} holds a run with another configuration ({'; '.join(changed)}). "
-                "Choose another --out, or give the old options to go on with that run."
-            )
-        return config
-
-    def check_images(self, table: ImageTable) -> None:
-        """Whether the run that lives here began with these images, as far as their classes and numbers tell.
+    @contextmanager
+    def held(self, accelerator: Accelerator, found: list[Path]) -> Iterator[None]:
+        """Inside, no other training writes into the folder. The operating system ends it when the main process dies.
 
         Raises:
-            UserError: if it did not.
+            UserError: if another training does, or has done so since this was ``found``.
         """
-        now = _classes(table)
-        old = json.loads(self.classes_file.read_text("utf-8")) if self.classes_file.exists() else now
-        if old == now:
-            return
-        before, counts = (dict(zip(c["class_names"], c["class_counts"], strict=True)) for c in (old, now))
-        names = [name for name in {**before, **counts} if before.get(name) != counts.get(name)]
-        changed = [f"{name}: {before.get(name, 0):,} images, now {counts.get(name, 0):,}" for name in names[:5]]
-        changed += ["..."] * (len(names) > 5)
-        raise UserError(
-            f"{self.path} began with other images ({'; '.join(changed)}). Give it those again, or go on from its "
-            f"weights in a new run: --init {self.path} --out ANOTHER_FOLDER."
-        )
+        lock = FileLock(self.path / ".lock")
+        try:
+            on_main(accelerator, lambda: self._claim(lock, found))
+            yield
+        finally:
+            lock.release()
 
-    def begin(self, config: TrainConfig, table: ImageTable) -> None:
-        """Write configuration and classes into the folder, which is made if it is missing."""
+    def _claim(self, lock: FileLock, found: list[Path]) -> None:
+        holder = self.path / ".holder.json"
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout as error:
+            who = "process {pid} on {host}, since {since}".format(**read_json(holder)) if holder.exists() else "another"
+            raise UserError(f"{self.path} is trained by {who}; stop it, or choose another --out.") from error
+        if self.found() != found:
+            raise UserError(f"{self.path} was trained by another process just now; run the same command again.")
+        write_json(holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%F %T")})
+
+    def begin(self, config: TrainConfig, table: ImageTable, step: int) -> None:
+        """Write configuration and classes; remove what was written after ``step``, and what a kill has left."""
         with replaced(self.config_file) as file:
             file.write_text(config.to_yaml(), encoding="utf-8")
-        write_json(self.classes_file, _classes(table))
+        write_json(self.classes_file, classes_of(table))
+        self.rewind(step)
+        sweep(self.path, "config.yaml", "classes.json", "metrics.jsonl", "pipeline", ".holder.json")
+        sweep(self.path / "checkpoints")
+        sweep(self.path / "grids")
 
     # --- checkpoints and pipeline -------------------------------------------------------------------------------------
 
     def checkpoints(self) -> dict[int, Path]:
         """All checkpoints by step, the oldest first."""
-        files = (self.path / "checkpoints").glob("*_*.pt")
-        return dict(sorted((int(file.stem.split("_")[1]), file) for file in files if not file.name.startswith(".")))
+        files = (self.path / "checkpoints").glob("*.pt")
+        named = [(re.fullmatch(r"(?:step|resume)_(\d+)", file.stem), file) for file in files]
+        return dict(sorted((int(name[1]), file) for name, file in named if name))
 
     def save(self, state: dict[str, Any], step: int, keep: int | None, resume_only: bool = False) -> None:
         """Write a checkpoint (tensors and plain values), and remove those that it replaces.
@@ -139,32 +130,42 @@ class RunFolder:
         for old in {*before, *kept[: -keep if keep else 0]} - {target}:
             old.unlink()
 
-    def load(self, step: int | None = None) -> dict[str, Any] | None:
-        """The checkpoint of ``step``, or the last one; None before the first.
+    def load(self, step: int | None = None, quiet: bool = False) -> dict[str, Any] | None:
+        """The checkpoint of ``step``, or the last one that is not damaged; None before the first.
+
+        Args:
+            quiet: do not say that there are damaged ones.
 
         Raises:
-            UserError: if there is no checkpoint of that step, or it cannot be read.
+            UserError: if there is no checkpoint of that step, or none that can be read.
         """
         files = self.checkpoints()
-        if step is None and not files:
-            return None
         if step is not None and step not in files:
             there = ", ".join(map(str, files)) or "none"
             raise UserError(f"{self.path} has no checkpoint of step {step}; there are: {there}.")
-        file = files[max(files) if step is None else step]
-        try:
-            return torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise UserError(
-                f"{file} cannot be read as a checkpoint; remove it to go on from the one before."
-            ) from error
+        if step is not None:
+            return read_checkpoint(files[step])
+        damaged = []
+        for at in sorted(files, reverse=True):
+            try:
+                state = read_checkpoint(files[at])
+            except UserError as error:
+                damaged.append(str(error))
+            else:
+                for why in [] if quiet else damaged:
+                    print(f"t2h: {why} Step {at}, before it, is taken.", file=sys.stderr)
+                return state
+        if not damaged:
+            return None
+        raise UserError(
+            f"{damaged[0]} There is no other: remove it to begin this run anew, or begin another one from its last "
+            f"weights: --init {self.pipeline_folder} --out ANOTHER_FOLDER."
+        )
 
     def architecture(self) -> dict[str, Any] | None:
         """The configuration of the network that the checkpoints are of; None before the first."""
         file = self.pipeline_folder / "unet" / "config.json"
-        if not self.checkpoints() or not file.exists():
-            return None
-        return json.loads(file.read_text("utf-8"))
+        return read_json(file) if self.checkpoints() and file.exists() else None
 
     def pipeline(self, step: int | None = None) -> T2HPipeline:
         """The pipeline with the average weights of the checkpoint of ``step``, or of the last one.
@@ -189,8 +190,7 @@ class RunFolder:
 
     def log(self, line: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
-        with self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_json(self.metrics_file, line)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
@@ -201,26 +201,39 @@ class RunFolder:
         return last_value(self.metrics(), "transfer")
 
     def rewind(self, step: int) -> None:
-        """Drop the metrics after ``step``: they are written again."""
-        lines = [json.dumps(line) for line in self.metrics() if line["step"] <= step]
-        with replaced(self.metrics_file) as file:
-            file.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        """Drop the metrics after ``step``, which are written again, and a line that a kill cut short."""
+        text = "".join(json.dumps(line) + "\n" for line in self.metrics() if line.get("step", step + 1) <= step)
+        if not self.metrics_file.exists() or self.metrics_file.read_text("utf-8") != text:
+            with replaced(self.metrics_file) as file:
+                file.write_text(text, encoding="utf-8")
 
 
-def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """What differs between two configurations in what is learned, as lines "learning.lr: 0.0002 -> 0.0001"."""
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """The content of a checkpoint, if every byte is as it was written, as far as the archive's CRC-32 tell.
 
-    def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        leaves: dict[str, Any] = {}
-        for key, value in tree.items():
-            leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        return leaves
+    Raises:
+        UserError: if it cannot be read, is damaged, or is none of ours.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if (bad := archive.testzip()) is not None:
+                raise ValueError(bad)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes them raise almost anything
+        raise UserError(f"{file} cannot be read as a checkpoint: it is damaged or none.") from error
+    if not isinstance(state, dict) or state.get("format") != "t2h-checkpoint":
+        raise UserError(f"{file} is no checkpoint of t2h.")
+    return state
 
-    a, b = flat(old.to_dict()), flat(new.to_dict())
-    may = ("machine.", "sampling.", "data.root", "data.download")
-    keys = [key for key in a | b if not key.startswith(may) and a.get(key) != b.get(key)]
-    return [f"{key}: {a.get(key)} -> {b.get(key)}" for key in keys]
+
+def read_json(file: Path) -> Any:
+    """The content of a JSON file of the run; a `UserError` if it is none."""
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is damaged; remove it, and it is written anew.") from error
 
 
-def _classes(table: ImageTable) -> dict[str, list[Any]]:
+def classes_of(table: ImageTable) -> dict[str, list[Any]]:
+    """The content of classes.json."""
     return {"class_names": list(table.class_names), "class_counts": table.class_counts.tolist()}

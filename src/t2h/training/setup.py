@@ -8,9 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers import ModelMixin
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from t2h.backbones import null_label
 from t2h.data import load
@@ -26,9 +24,11 @@ from t2h.pipeline import T2HPipeline
 from t2h.randomness import derive_seed
 from t2h.samples.draw import make_scheduler
 from t2h.sampling import set_steps
+from t2h.training.average import MovingAverage
 from t2h.training.config import TrainConfig
 from t2h.training.initial import initial_network
 from t2h.training.references import ReferenceImages
+from t2h.training.skipped import Skipped
 
 
 class TrainingModel(nn.Module):
@@ -53,6 +53,7 @@ class Training:
         share: this process's share of each pass.
         step: optimisation steps so far.
         window, window_parts: sums of the loss terms since the last line of metrics, and over how many passes.
+        skipped: what is known of steps that were left out.
 
     Raises:
         UserError: for data that cannot be read, and options that do not fit them.
@@ -108,6 +109,7 @@ class Training:
         self.step = 0
         self.window: dict[str, Tensor] = {}
         self.window_parts = 0
+        self.skipped = Skipped()
 
     @property
     def images_seen(self) -> int:
@@ -170,6 +172,11 @@ class Training:
                 total = self.accelerator.reduce(count, "sum")
                 count.copy_(total if self.accelerator.is_main_process else torch.zeros_like(count))
 
+    def count(self, terms: dict[str, Tensor], parts: int) -> None:
+        """Take the sums of a step's loss terms into the window; they stay on the device."""
+        self.window = {name: self.window.get(name, 0) + term for name, term in terms.items()}
+        self.window_parts += parts
+
     def window_means(self) -> dict[str, Tensor]:
         """The sums of the window, as means over the processes."""
         return {name: self.accelerator.reduce(total, "mean") for name, total in self.window.items()}
@@ -195,38 +202,43 @@ class Training:
             **{name: None if part is None else part.state_dict() for name, part in self._parts().items()},
             "window": self.window_means(),
             "window_parts": self.window_parts,
+            "skipped": asdict(self.skipped),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        for name, part in self._parts().items():
-            if part is not None and state[name] is not None:
-                part.load_state_dict(state[name])
+    def restore(self, state: dict[str, Any], run: Path) -> None:
+        """Go on from a checkpoint of ``run``; a `UserError` if it does not fit."""
+        try:
+            for name, part in self._parts().items():
+                if part is not None and state[name] is not None:
+                    part.load_state_dict(state[name])
+            self.step = state["step"]
+            self.window = {name: total.to(self.accelerator.device) for name, total in state["window"].items()}
+            self.window_parts = state["window_parts"]
+            self.skipped = Skipped(**state.get("skipped", {}))
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+            what = " ".join(str(error).split())
+            raise UserError(
+                f"{run}: its last checkpoint does not fit this run, so another version or program wrote it "
+                f"({what[:200]}). Begin anew from its weights: --init {run} --out ANOTHER_FOLDER."
+            ) from error
         if not self.accelerator.is_main_process:
             for count in self.objective.counts().values():
                 count.zero_()
-        self.step = state["step"]
-        self.window = {name: total.to(self.accelerator.device) for name, total in state["window"].items()}
-        self.window_parts = state["window_parts"]
 
 
-class MovingAverage:
-    """The exponential moving average of a network's weights: θ̄ ← d θ̄ + (1 - d) θ after every step.
+def start_trackers(accelerator: Accelerator, names: tuple[str, ...], out: Path) -> None:
+    """Raises `UserError` for a tracker that is unknown or not installed."""
+    if not names:
+        return
+    from accelerate.tracking import filter_trackers
 
-    θ̄ begins as the initial weights. With ``rampup`` r its half-life is at most r times the images seen so far (Karras
-    et al. 2022, EDM), so d = min(decay, 0.5^(1/(r s))) at step s = 0, 1, ...: the initial weights are forgotten at
-    once. r = 0 is the constant decay of the papers' codes, decay^s of which is initial weights still.
-    """
-
-    def __init__(self, unet: ModelMixin, decay: float, rampup: float) -> None:
-        self.decay, self.rampup = decay, rampup
-        self.unet = type(unet).from_config(unet.config)
-        self.unet.load_state_dict(unet.state_dict())
-        self.unet.eval().requires_grad_(False).to(next(unet.parameters()).device)
-
-    def update(self, weights: list[Tensor], step: int) -> None:
-        """Take the weights after ``step``, counted from 0, in the order of the network's parameters."""
-        decay = self.decay
-        if self.rampup:
-            decay = min(decay, 0.5 ** (1 / (self.rampup * step)) if step else 0.0)
-        get_ema_multi_avg_fn(decay)(list(self.unet.parameters()), weights, None)
+    try:
+        accelerator.log_with = filter_trackers(list(names), out / "trackers")
+        if len(accelerator.log_with) < len(names):
+            raise ValueError("not installed")
+    except ValueError as error:
+        raise UserError(
+            f"--trackers {', '.join(names)}: {error}; install them (pip install tensorboard, wandb, trackio)."
+        ) from error
+    accelerator.project_configuration.logging_dir = str(out / "trackers")
+    accelerator.init_trackers("t2h")

@@ -13,13 +13,12 @@ import torch
 from accelerate import Accelerator
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, kill, a closed terminal
-AGREE_EVERY = 10
 
 
 class Watch:
     """Says when to save: every ``minutes`` (0: never), and at once when a signal asks to stop.
 
-    The main process counts the minutes; all processes agree every 10 steps.
+    The main process counts the minutes; all processes agree after every step.
     """
 
     def __init__(self, accelerator: Accelerator, minutes: float) -> None:
@@ -46,21 +45,23 @@ class Watch:
         self.signal = number
         if number not in (signal.SIGINT, signal.SIGTERM):
             _leave_terminal()
-        elif self.accelerator.is_main_process:
+        self._say()
+
+    def _say(self) -> None:
+        if self.accelerator.is_main_process:
             with contextlib.suppress(OSError):  # print may not be called in the middle of a print
                 os.write(2, b"\nt2h: saving, then leaving; Ctrl-C again leaves at once.\n")
 
-    def asked(self, step: int) -> Literal["stop", "save"] | None:
+    def asked(self) -> Literal["stop", "save"] | None:
         """Whether to stop or to save after this step: the same answer in all processes."""
         minutes = (time.monotonic() - self._saved) / 60
         due = bool(self.minutes) and self.accelerator.is_main_process and minutes >= self.minutes
         wishes = torch.tensor([[self.signal or 0, int(due)]])
         if self.accelerator.num_processes > 1:
-            if step % AGREE_EVERY:
-                return None
             wishes = self.accelerator.gather(wishes.to(self.accelerator.device))
         number, save = wishes.amax(dim=0).tolist()
-        if number:
+        if number and self.signal is None:  # another process was asked
+            self._say()
             self.signal = number
         if save:
             self._saved = time.monotonic()
