@@ -10,10 +10,10 @@ import numpy as np
 import torch
 import tyro
 
-from t2h.cli.inspect import check_svg
+from t2h.cli.inspect import check_plot
 from t2h.data.config import DataConfig, load
-from t2h.errors import UserError
-from t2h.files import replaced
+from t2h.errors import UserError, check_numbers
+from t2h.files import write_text
 from t2h.methods.window import transfer_chances
 from t2h.report.plots import chances_file
 from t2h.training.config import ProcessConfig
@@ -35,8 +35,11 @@ class TransferArgs:
 
 def inspect_transfer(args: TransferArgs) -> None:
     """Print the chances at some t and the window of each number of references; write the plot if asked."""
-    check_svg(args.plot)
+    check_plot(args.plot)
     low, high = args.chance
+    check_numbers(args, references=1)
+    if not args.references:
+        raise UserError("--references: give at least one number.")
     if not 0 <= low < high <= 1:
         raise UserError(f"--chance {low} {high}; both must be in [0, 1], the lower one first.")
     table, process = load(args.source), args.process.make()
@@ -60,7 +63,6 @@ def inspect_transfer(args: TransferArgs) -> None:
         t_min, t_max = chances.window(low, high)
         print(f"{chances.references:10,}  --t2h.t-min {t_min} --t2h.t-max {t_max}")
     if args.plot is not None:
-        with replaced(args.plot) as file:
-            curves = [(f"{c.references:,}", c.t, c.within, c.across) for c in found]
-            file.write_text(chances_file(table.name, curves), encoding="utf-8")
+        curves = [(f"{c.references:,}", c.t, c.within, c.across) for c in found]
+        write_text(args.plot, chances_file(table.name, curves))
         print(f"\nplot: {args.plot}")

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from t2h.convert import from_official
+from t2h.convert import from_checkpoint, from_official
 from t2h.device import pick_device
 from t2h.errors import UserError
 from t2h.evaluation import Judge, evaluate_arrays, load_reference
 from t2h.features.inception import InceptionFeatures
-from t2h.files import replaced
+from t2h.files import replaced, write_text
 from t2h.official.flags import Flags
 from t2h.pipeline import T2HPipeline
 from t2h.process import NoiseSchedule
@@ -77,8 +77,8 @@ def _pipeline(flags: Flags) -> T2HPipeline:
     official = [file for file in (folder / f"{name}.pt", folder / f"{name}.pt.xz") if file.exists()]
     if official:
         pipeline = from_official(official[0], image_size=flags.get("img_size"))
-    elif step in ours.checkpoints() or (step < 0 and ours.checkpoints()):
-        pipeline = ours.pipeline(None if step < 0 else step)
+    elif (there := ours.checkpoints()) and (step in there or step < 0):
+        pipeline = from_checkpoint(there[max(there) if step < 0 else step])
     else:
         raise no_checkpoint(folder, step)
     process = NoiseSchedule.of(pipeline.scheduler)
@@ -140,8 +140,7 @@ def _draw_and_judge(
     facts = {"images": len(wanted), "step": flags["ckpt_step"], "w": sampling.w, "sampler": sampling.scheduler}
     log = out.with_suffix(".jsonl")
     before = log.read_text("utf-8") if log.exists() else ""
-    with replaced(log) as file:
-        file.write_text(before + json.dumps(facts | metrics) + "\n", encoding="utf-8")
+    write_text(log, before + json.dumps(facts | metrics) + "\n")
     print(f"metrics  {log}")
 
 

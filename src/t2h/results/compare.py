@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from t2h.errors import UserError, unknown_name
 from t2h.results.comparable import differing_factors, unknown_factors
-from t2h.results.metrics import in_order, main_keys, metric_of
+from t2h.results.metrics import GROUPS, in_order, main_keys, metric_of
 from t2h.results.point import Metrics, Point
 from t2h.results.result import PAPER_W, Result
 from t2h.results.table import Cell, Table, as_text, table
@@ -39,7 +39,7 @@ def compare(
     results: Sequence[Result],
     ws: Sequence[str] = ("1.5", "best"),
     metrics: Sequence[str] = (),
-    groups: Sequence[str] = ("head", "medium", "tail"),
+    groups: Sequence[str] = GROUPS,
     baseline: str | None = None,
     anyway: bool = False,
 ) -> Table:
@@ -65,6 +65,13 @@ def compare(
     unlike = [_unlike(result, base) for result in results]
     if not anyway and any(unlike):
         raise UserError(f"{next(filter(None, unlike))}. --anyway shows them, marked.")
+    there = [point for result in results for point in result.points]
+    for key in metrics:
+        if not any(key in point.metrics for point in there):
+            raise unknown_name("metric of these results", key, dict.fromkeys(key for p in there for key in p.metrics))
+    for group in groups:
+        if group not in GROUPS and not any(group in point.groups for point in there):
+            raise unknown_name("group", group, dict.fromkeys([*GROUPS, *(name for p in there for name in p.groups)]))
     chosen = [(choice, i, point) for choice in ws for i, r in enumerate(results) if (point := point_at(r, choice))]
     if not chosen:
         raise UserError(f"no result has a point at w = {' or '.join(ws)}; give another --w.")

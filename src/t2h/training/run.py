@@ -166,20 +166,6 @@ class RunFolder:
             return None
         return json.loads(file.read_text("utf-8"))
 
-    def pipeline(self, step: int | None = None) -> T2HPipeline:
-        """The pipeline with the average weights of the checkpoint of ``step``, or of the last one.
-
-        Raises:
-            UserError: if there is no such checkpoint.
-        """
-        state = self.load(step)
-        if state is None:
-            raise UserError(f"{self.path} has no checkpoint yet.")
-        pipeline: Any = T2HPipeline.from_pretrained(self.pipeline_folder)
-        pipeline.unet.load_state_dict(state["ema"])
-        pipeline.register_to_config(images_seen=state["images_seen"])
-        return pipeline
-
     def save_pipeline(self, pipeline: T2HPipeline) -> None:
         """Write pipeline/, in place of the one that is there."""
         with replaced(self.pipeline_folder) as folder:
