@@ -107,6 +107,7 @@ def to_official(pipeline: T2HPipeline, path: str | os.PathLike[str], step: int =
     Raises:
         UserError: if the official U-Net cannot be this network (it predicts ε, has 3 channels and 32 groups).
     """
+    check_place(Path(path))
     if (prediction := Process.of(pipeline.scheduler).prediction) != "epsilon":
         raise UserError(
             f"the official code predicts epsilon; this network predicts {prediction}, which it cannot draw."
@@ -125,7 +126,7 @@ def to_official(pipeline: T2HPipeline, path: str | os.PathLike[str], step: int =
     weights = from_diffusers(pipeline.unet.state_dict(), config, num_timesteps)
     noise = torch.randn((64, *pipeline.image_shape), generator=torch.Generator().manual_seed(0))
     content = {"net_model": weights, "ema_model": weights, "sched": {}, "optim": {}, "step": step, "fixed_x_T": noise}
-    with replaced(check_place(Path(path))) as temporary:
+    with replaced(Path(path)) as temporary:
         torch.save(content, temporary)
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,12 @@ def _to_folder(drawn: Drawn, wanted: Wanted, facts: dict[str, Any], out: Path) -
     places = zip(wanted.labels.tolist(), wanted.index.tolist(), strict=True)
     paths = [out / folders[label] / f"{index:05d}.png" for label, index in places]
     missing = np.asarray([i for i, path in enumerate(paths) if not path.exists()], dtype=np.int64)
-    images = (image for batch in drawn(wanted.part(missing)) for image in batch)
-    for i, image in zip(missing, images, strict=True):
-        if i == missing[0]:  # whoever cannot draw leaves nothing
-            write_json(out / FACTS, facts)
-        with replaced(paths[i]) as file:
-            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(file, format="PNG")
+    with closing(image for batch in drawn(wanted.part(missing)) for image in batch) as images:
+        for i, image in zip(missing, images, strict=True):
+            if i == missing[0]:  # whoever cannot draw leaves nothing
+                write_json(out / FACTS, facts)
+            with replaced(paths[i]) as file:
+                Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(file, format="PNG")
     return len(missing)
 
 
