@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Literal, get_args, get_origin, get_type_hints
 
 _FIRST_SPEAKS = 10.0  # seconds
@@ -27,6 +27,13 @@ def unknown_name(kind: str, given: object, allowed: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return UserError(f"unknown {kind} {given!r}{hint} Allowed: {', '.join(names)}.")
+
+
+def check_known(kind: str, given: Iterable[str], allowed: Collection[str]) -> None:
+    """Raise `unknown_name` for the first name that is not allowed."""
+    for name in given:
+        if name not in allowed:
+            raise unknown_name(kind, name, allowed)
 
 
 def check_choices(options: object, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import reduce
 from importlib.resources import files
@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from t2h.data.longtail import check_imbalance
-from t2h.errors import UserError, check_numbers, check_unique, unknown_name
+from t2h.errors import UserError, check_known, check_numbers, check_unique, unknown_name
 from t2h.files import finite, reading
 from t2h.methods import describe
 from t2h.results.metrics import COMPUTED
@@ -30,12 +30,6 @@ _PLAN = ("plan of a benchmark", "see docs/benchmark.md for what it holds")
 # What a method may change; the rest is common to all, so that all see the same images in the same number.
 _OF_METHODS = ("objective", "methods", "learning")
 _SHARED_LEARNING = ("steps", "batch_size", "seed", "flip")
-
-
-def _check_known(what: str, names: Iterable[str], known: Collection[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise unknown_name(what, name, known)
 
 
 @dataclass(frozen=True)
@@ -169,8 +163,8 @@ def parse_plan(text: str, name: str) -> Plan:
         if not isinstance(tree, dict):
             raise UserError("it holds no entries; it needs data and methods.")
         tree["evaluation"] = evaluation = _with_new_names(tree.get("evaluation") or {})
-        _check_known("entry", tree, _READERS)
-        _check_known("evaluation entry", evaluation, _EVALUATION)
+        check_known("entry", tree, _READERS)
+        check_known("evaluation entry", evaluation, _EVALUATION)
         for entry in ("data", "methods"):
             if not tree.get(entry):
                 raise UserError(f"it has no {entry}; give at least one, as `{entry}: {{NAME: {{...}}}}`.")
@@ -211,7 +205,7 @@ def _check(plan: Plan) -> None:
     for name in (*plan.data, *plan.methods):
         if not re.fullmatch(r"[\w.+-]+", name):
             raise UserError(f"{name!r} names a folder; use letters, digits and . + - _ only.")
-    _check_known("baseline", [plan.baseline], plan.methods)
+    check_known("baseline", [plan.baseline], plan.methods)
     check_unique("imbalance", plan.imbalance)
     check_unique("seeds", plan.seeds)
     for imbalance in plan.imbalance:
@@ -220,11 +214,11 @@ def _check(plan: Plan) -> None:
         if "data" not in tree:
             raise UserError(f"data {name}: `data` is missing, such as `{name}: {{data: cifar10}}`.")
     for method, tree in plan.methods.items():
-        _check_known(f"entry of method {method}", tree, _OF_METHODS)
+        check_known(f"entry of method {method}", tree, _OF_METHODS)
         if shared := [key for key in tree.get("learning") or {} if key in _SHARED_LEARNING]:
             raise UserError(f"method {method} changes learning.{shared[0]}, which all share; set it under base.")
     cells = plan.cells()
-    _check_known("data of published numbers", [entry.data for entry in plan.published], {c.data for c in cells})
+    check_known("data of published numbers", [entry.data for entry in plan.published], {c.data for c in cells})
     for cell in cells[: len(plan.methods)]:
         process = cell.config.process.make()
         describe(cell.config.objective, cell.config.methods, process)

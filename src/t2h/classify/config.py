@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from t2h.data.config import DataConfig
-from t2h.errors import UserError, check_numbers, check_unique, unknown_name
+from t2h.errors import UserError, check_known, check_numbers, check_unique
 from t2h.sampling import CurveFlags
 
 ARMS = ("long-tailed", "filled", "balanced", "resampled")
@@ -83,9 +83,7 @@ class StudyConfig:
         check_numbers(self, fill_to=1, w=-math.inf, seeds=0)
         check_unique("arms", arms)
         check_unique("seeds", self.seeds)
-        for arm in arms:
-            if arm not in ARMS:
-                raise unknown_name("arm", arm, ARMS)
+        check_known("arm", arms, ARMS)
         if "balanced" in arms and not whole_is_more:
             raise UserError(
                 "the arm `balanced` is what a long tail leaves out as well; "

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 import tyro
 
-from t2h.cli.inspect import check_plot
 from t2h.data.config import DataConfig, load
 from t2h.errors import UserError, check_numbers
-from t2h.files import write_text
+from t2h.files import check_place, write_text
 from t2h.methods.window import transfer_chances
 from t2h.report.plots import chances_file
 from t2h.training.config import ProcessConfig
@@ -35,7 +34,8 @@ class TransferArgs:
 
 def inspect_transfer(args: TransferArgs) -> None:
     """Print the chances at some t and the window of each number of references; write the plot if asked."""
-    check_plot(args.plot)
+    if args.plot is not None:
+        check_place(args.plot, ".svg")
     low, high = args.chance
     check_numbers(args, references=1)
     if not args.references:

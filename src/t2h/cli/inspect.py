@@ -51,7 +51,8 @@ def inspect_data(args: Args) -> None:
     from t2h.data.groups import class_table
     from t2h.report.plots import counts_file
 
-    check_plot(args.plot)
+    if args.plot is not None:
+        check_place(args.plot, ".svg")
     table = load(args.source)
     height, width = table.image_size
     kind = "grey" if table.channels == 1 else "RGB"
@@ -60,8 +61,3 @@ def inspect_data(args: Args) -> None:
     if args.plot is not None:
         write_text(args.plot, counts_file(table.name, table.class_names, table.class_counts.tolist()))
         print(f"\nplot: {args.plot}")
-
-
-def check_plot(plot: Path | None) -> None:
-    if plot is not None:
-        check_place(plot, ".svg")

@@ -21,7 +21,7 @@ class Args:
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run, a pipeline folder, or an official checkpoint."""
+    """Folder of a run, a pipeline folder, or a checkpoint: RUN/checkpoints/*.pt, or an official one."""
     sampling: Annotated[SamplingFlags, tyro.conf.arg(name="")] = field(default_factory=SamplingFlags)
     per_class: int = 100
     """Images of each class; of an unconditional network: images."""

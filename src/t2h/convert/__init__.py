@@ -3,7 +3,7 @@
 The official T2H and CBDM trainers save `ckpt_N.pt`: `net_model`, `ema_model`, `sched`, `optim`, `step`, `fixed_x_T`.
 Their U-Net is diffusers' `UNet2DModel` under other names (`t2h.convert.unet`): the weights are renamed, not
 approximated. The augmentation embedding has no bias, and its parameters are zero when sampling: leaving it out is
-exact. `augmented_unet` keeps it.
+exact.
 """
 
 from __future__ import annotations
@@ -15,20 +15,18 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DModel
-from torch import nn
 
 from t2h.convert.official import OfficialCheckpoint, merged, read_official, read_torch
 from t2h.convert.unet import GROUPS, TIME_TABLE, from_diffusers
 from t2h.errors import UserError
 from t2h.files import check_place, reading, recover, replaced
-from t2h.network import UNetDenoiser, unet_architecture
+from t2h.network import unet_architecture
 from t2h.pipeline import T2HPipeline
 from t2h.pipeline.read import read_folder
 from t2h.process import NoiseSchedule, Process
 
 __all__ = [
     "OfficialCheckpoint",
-    "augmented_unet",
     "from_checkpoint",
     "from_official",
     "merged",
@@ -128,21 +126,6 @@ def to_official(pipeline: T2HPipeline, path: str | os.PathLike[str], step: int =
     content = {"net_model": weights, "ema_model": weights, "sched": {}, "optim": {}, "step": step, "fixed_x_T": noise}
     with replaced(Path(path)) as temporary:
         torch.save(content, temporary)
-
-
-def augmented_unet(path: str | os.PathLike[str]) -> UNetDenoiser:
-    """The network of an official checkpoint that was trained with `--augm`, with its augmentation embedding.
-
-    Raises:
-        UserError: if the file is no official checkpoint, or has no such embedding.
-    """
-    checkpoint = read_official(path)
-    if checkpoint.augmentation is None:
-        raise UserError(f"{path} has no augmentation embedding; it was trained without --augm.")
-    size, parameters = checkpoint.augmentation.shape
-    embedding = nn.Linear(parameters, size, bias=False)
-    embedding.load_state_dict({"weight": checkpoint.augmentation.float()})
-    return UNetDenoiser(checkpoint.unet(), embedding).eval()
 
 
 def save_pipeline(pipeline: T2HPipeline, folder: str | os.PathLike[str], overwrite: bool = False) -> None:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from t2h.convert import from_checkpoint, from_official
 from t2h.device import pick_device
@@ -18,6 +17,7 @@ from t2h.official.flags import Flags
 from t2h.pipeline import T2HPipeline
 from t2h.process import NoiseSchedule
 from t2h.samples.draw import Wanted
+from t2h.samples.grid import sample_grid
 from t2h.samples.read import SampleSet, read_samples
 from t2h.samples.store import write_samples
 from t2h.sampling import Sampling
@@ -128,8 +128,9 @@ def _draw_and_judge(
     write_samples(pipeline, wanted, sampling, out, flags["batch_size"])
     samples = read_samples(out)
     first = np.asarray(samples.images[np.arange(min(256, len(wanted)))])
+    rows, names = np.arange(len(first)) // 16, [""] * 16
     with replaced(picture) as file:
-        _tiled(first).save(file, format="PNG")
+        sample_grid(first, rows, names, [1] * 16, columns=16, row_labels=False).save(file, format="PNG")
     print(f"{len(wanted):,} images with labels  {out}\nthe first {len(first)}  {picture}")
     metrics = _judge(samples, statistics, flags.values.get("inception"), str(pipeline.device))
     if metrics is None:
@@ -142,16 +143,6 @@ def _draw_and_judge(
     before = log.read_text("utf-8") if log.exists() else ""
     write_text(log, before + json.dumps(facts | metrics) + "\n")
     print(f"metrics  {log}")
-
-
-def _tiled(images: np.ndarray, columns: int = 16, gap: int = 2) -> Image.Image:
-    """Images (N, C, H, W) in rows, in their order, with black lines around each."""
-    columns = min(columns, len(images))
-    tiles = np.pad(images, ((0, -len(images) % columns), (0, 0), (gap, 0), (gap, 0)))
-    count, channels, height, width = tiles.shape
-    rows = tiles.reshape(count // columns, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
-    sheet = np.pad(rows.reshape(-1, columns * width, channels), ((0, gap), (0, gap), (0, 0)))
-    return Image.fromarray(sheet.squeeze(-1) if channels == 1 else sheet)
 
 
 def _judge(samples: SampleSet, statistics: Path, inception: str | None, device: str) -> dict[str, float] | None:

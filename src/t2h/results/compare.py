@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError, check_known
 from t2h.results.comparable import differing_factors, unknown_factors
 from t2h.results.metrics import GROUPS, in_order, main_keys, metric_of
 from t2h.results.point import Metrics, Point
@@ -59,19 +59,14 @@ def compare(
     if not results:
         raise UserError("there is no result to compare; give one result file or more.")
     names = [result.name for result in results]
-    if baseline is not None and baseline not in names:
-        raise unknown_name("baseline", baseline, names)
-    base = results[0 if baseline is None else names.index(baseline)]
+    check_known("baseline", [baseline or names[0]], names)
+    base = results[names.index(baseline or names[0])]
     unlike = [_unlike(result, base) for result in results]
     if not anyway and any(unlike):
         raise UserError(f"{next(filter(None, unlike))}. --anyway shows them, marked.")
     there = [point for result in results for point in result.points]
-    for key in metrics:
-        if not any(key in point.metrics for point in there):
-            raise unknown_name("metric of these results", key, dict.fromkeys(key for p in there for key in p.metrics))
-    for group in groups:
-        if group not in GROUPS and not any(group in point.groups for point in there):
-            raise unknown_name("group", group, dict.fromkeys([*GROUPS, *(name for p in there for name in p.groups)]))
+    check_known("metric of these results", metrics, dict.fromkeys(key for point in there for key in point.metrics))
+    check_known("group", groups, dict.fromkeys([*GROUPS, *(name for point in there for name in point.groups)]))
     chosen = [(choice, i, point) for choice in ws for i, r in enumerate(results) if (point := point_at(r, choice))]
     if not chosen:
         raise UserError(f"no result has a point at w = {' or '.join(ws)}; give another --w.")
