@@ -171,6 +171,8 @@ BAD: list[tuple[str, Make | None, str]] = [
     (S + "--classes -1", None, "unknown class '-1'"),
     (S + "--device tpu", None, "unknown device 'tpu'"),
     (S + "--scheduler EDMEulerScheduler", None, "EDMEulerScheduler cannot draw"),
+    (S + "--scheduler DDIMInverseScheduler", None, "DDIMInverseScheduler cannot draw"),
+    (S + "--scheduler CogVideoXDPMScheduler", None, "CogVideoXDPMScheduler cannot draw"),
     (S + "--scheduler UNet2DModel", None, "unknown scheduler"),
     (S + "--scheduler flow", None, "cannot draw from a epsilon network"),
     (S + "--mixed-precision fp16", None, "needs a CUDA device"),

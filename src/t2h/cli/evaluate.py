@@ -24,7 +24,8 @@ class Args:
     """
 
     source: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """A run (a pipeline folder, a checkpoint); or stored samples: folders or .npz files, one for each guidance weight."""
+    """A run (or pipeline folder, or checkpoint); or stored samples, folders or .npz files, one for each guidance
+    weight."""
     reference: Path
     """A file of `t2h reference`, or an .npz with mu and sigma of other projects."""
     w: tuple[float, ...] = ()
