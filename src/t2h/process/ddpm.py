@@ -16,7 +16,6 @@ from torch import Tensor
 from t2h.errors import UserError, unknown_name
 from t2h.process.base import Numbers, Prediction, Process, Times
 
-
 NOT_OF_X0 = ("PNDMScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler")  # as diffusers has them
 
 
