@@ -15,6 +15,7 @@ from t2h.data import DataConfig
 from t2h.data.augment import _draw, augment
 from t2h.device import make_accelerator
 from t2h.network import UNetDenoiser, augmentation_embedding, build_network, network_config
+from t2h.samples.draw import load_pipeline
 from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig, train
 from t2h.training.loop import draw_batch, save, take_step
 from t2h.training.run import RunFolder
@@ -153,7 +154,7 @@ def test_training_tells_every_pass_and_resumes_exactly(tmp_path: Path):
         for name, weight in whole[part].items():
             assert torch.equal(weight, resumed[part][name]), (part, name)
     # what is sampled is a plain network
-    assert set(RunFolder(tmp_path / "whole").pipeline().unet.state_dict()) == set(whole["ema"])
+    assert set(load_pipeline(tmp_path / "whole").unet.state_dict()) == set(whole["ema"])
 
 
 def test_batches_are_augmented_instead_of_mirrored():

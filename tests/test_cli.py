@@ -65,7 +65,7 @@ def test_mistakes_get_one_line_and_leave_nothing(argv, says, tmp_path, monkeypat
 def test_a_place_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     assert main(["train", "--steps", "1", "--out", str(tmp_path / "file" / "run")]) == 2
-    assert "file/run: not a directory.\n" in capsys.readouterr().err
+    assert "there is a file where a folder is needed; choose another place.\n" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "mine"
 
 

@@ -238,10 +238,10 @@ def test_a_folder_that_is_long_tailed_by_nature(table, tmp_path, capsys):
         (["--imbalance", "0.1"], "give --run or --samples"),
         (["--imbalance", "0.1", "--run", "a", "--samples", "./a"], "give each folder or file once"),
         (["--imbalance", "0.1", "--run", "a", "b", "c", "--w", "1", "2"], "--w has 2 weights for 3 runs"),
-        (["--imbalance", "0.1", "--run", "a", "--fill-to", "0"], "--fill-to is 0"),
+        (["--imbalance", "0.1", "--run", "a", "--fill-to", "0"], "fill_to is 0"),
         (["--imbalance", "0.1", "--run", "a", "--fill-to", "14"], "every class has 14 images or more"),
         (["--imbalance", "0.1", "--arms", "fill"], "unknown arm 'fill'; did you mean 'filled'"),
-        (["--imbalance", "0.1", "--arms", "balanced", "--seeds", "1", "1"], "--seeds 1 1"),
+        (["--imbalance", "0.1", "--arms", "balanced", "--seeds", "1", "1"], "seeds is 1 1"),
     ],
 )
 def test_mistakes(words, said, tmp_path, capsys):

@@ -312,8 +312,8 @@ def test_references_that_are_none(tmp_path: Path, reference: Reference) -> None:
     np.savez(tmp_path / "nan.npz", mu=np.full(2, np.nan), sigma=np.eye(2))
     for name, message in (
         ("missing.safetensors", "there is no reference file"),
-        ("cut.safetensors", "damaged or no reference file"),
-        ("text.npz", "damaged or no reference file"),
+        ("cut.safetensors", "no reference file, or a damaged one"),
+        ("text.npz", "no reference file, or a damaged one"),
         ("images.npz", "holds images; `mu` and `sigma`"),
         ("nan.npz", "NaN or infinite"),
     ):

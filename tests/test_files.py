@@ -173,8 +173,11 @@ def raised(number: int) -> None:
     ("make", "says"),
     [
         (lambda at: (at / "no" / "file").read_text(), r".*/no/file: no such file or directory\."),
-        (lambda at: at.read_text(), r".*: is a directory\."),
-        (lambda at: (at / "f" / "x").mkdir(parents=True), r".*/f/x: not a directory\."),
+        (lambda at: at.read_text(), r".*: there is a folder where a file is needed; choose another place\."),
+        (
+            lambda at: (at / "f" / "x").mkdir(parents=True),
+            r".*/f/x: there is a file where a folder is needed; choose another place\.",
+        ),
         (lambda at: Path("/dev/full").write_text("x"), r"the disk is full; .*"),
         (lambda at: raised(errno.EACCES), r"place: permission denied; choose a place that you may read and write\."),
         (lambda at: raised(errno.EROFS), r"place: the file system is read-only; .*"),

@@ -166,7 +166,7 @@ class TestFiles:
     )
     def test_a_damaged_file_is_named_in_one_line(self, tmp_path: Path, damage: dict[str, Any]) -> None:
         (tmp_path / "a.json").write_text(json.dumps(filled().to_dict() | damage))
-        with pytest.raises(UserError, match=r"a\.json is damaged .*evaluate again") as error:
+        with pytest.raises(UserError, match=r"a\.json is no result .*damaged.*; evaluate again") as error:
             read_result(tmp_path / "a.json")
         assert "\n" not in str(error.value)
 
@@ -198,7 +198,7 @@ class TestResult:
         assert table.order == [1, 2, 4, 6, 7, 3, 5, 0]
         assert [table.group(c) for c in table.order] == ["head"] * 2 + ["medium"] * 3 + ["tail"] * 3
         assert ClassTable.from_dict({"class_names": ["a"], "class_counts": [1, 2]}) is None
-        assert ClassTable.from_dict(None) is None
+        assert ClassTable.from_dict({}) is None
 
     def test_summary(self) -> None:
         text = summary(filled())

@@ -274,15 +274,6 @@ def test_samples_of_an_official_checkpoint_lie_beside_it(tmp_path, golden):
     assert (tmp_path / "ckpt_samples" / "w_1.5" / "samples.json").is_file()
 
 
-def test_a_checkpoint_of_a_run_is_refused_with_the_run(tmp_path):
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "run" / "config.yaml").touch()
-    file = tmp_path / "run" / "checkpoints" / "step_00000001.pt"
-    file.touch()
-    with pytest.raises(UserError, match=f"give the run, {tmp_path / 'run'}"):
-        load_pipeline(file)
-
-
 def test_command_line(tmp_path, capsys):
     network().save_pretrained(tmp_path / "pipeline")
     run = str(tmp_path / "pipeline")

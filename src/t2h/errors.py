@@ -5,10 +5,14 @@ from __future__ import annotations
 import difflib
 import errno
 import functools
+import io
 import os
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Literal, get_args, get_origin, get_type_hints
+
+_FIRST_SPEAKS = 10.0  # seconds
 
 
 class UserError(ValueError):
@@ -33,6 +37,13 @@ def notice(text: str) -> None:
         print(f"t2h: {text}", file=sys.stderr)
 
 
+def check_known(kind: str, given: Iterable[str], allowed: Collection[str]) -> None:
+    """Raise `unknown_name` for the first name that is not allowed."""
+    for name in given:
+        if name not in allowed:
+            raise unknown_name(kind, name, allowed)
+
+
 def check_choices(options: object, name: str) -> None:
     """Raise `unknown_name` for a field of the dataclass ``options`` whose `Literal` type lacks its value."""
     for key, hint in get_type_hints(type(options)).items():
@@ -42,6 +53,26 @@ def check_choices(options: object, name: str) -> None:
             raise unknown_name(f"{name}.{key}", value, allowed)
 
 
+def check_numbers(options: object, **least: int | float) -> None:
+    """Raise a `UserError` for a field of the dataclass ``options`` (or one of its tuple) that is given and is no finite
+    number, is below its least, such as ``steps=1``, or is no whole number where its type has no float.
+    """
+    for name, low in least.items():
+        value, whole = getattr(options, name), "float" not in type(options).__annotations__[name]
+        for number in value if isinstance(value, tuple) else (value,):
+            right = number is None or isinstance(number, int if whole else int | float)
+            if right and number is not None and number < low:
+                raise UserError(f"{name} is {number}; it must be at least {low:g}.")
+            if not right or (number is not None and not abs(number) <= sys.float_info.max):
+                raise UserError(f"{name} is {number}; it must be a {'whole' if whole else 'finite'} number.")
+
+
+def check_unique(name: str, values: Sequence[object]) -> None:
+    """Raise a `UserError` unless there is at least one value, and each once."""
+    if not values or len(set(values)) < len(values):
+        raise UserError(f"{name} is {' '.join(map(str, values)) or 'empty'}; give at least one, each once.")
+
+
 _REASONS = {
     errno.ENOSPC: "the disk is full; what was there before is unchanged. Make room, and run the same command again.",
     errno.EDQUOT: "your quota of this disk is used up; make room, and run the same command again.",
@@ -49,13 +80,20 @@ _REASONS = {
     errno.EPERM: "permission denied; choose a place that you may read and write.",
     errno.EROFS: "the file system is read-only; choose a place that can be written.",
     errno.ENOENT: "no such file or directory.",
+    errno.EEXIST: "there is a file where a folder is needed; choose another place.",
+    errno.ENOTDIR: "there is a file where a folder is needed; choose another place.",
+    errno.EISDIR: "there is a folder where a file is needed; choose another place.",
 }
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """An error as a user should read it: an `OSError` becomes "file: what is wrong"."""
-    if not isinstance(error, OSError) or not error.strerror:
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error}); ask for less at once (--batch-size, --per-class)."
+    if not isinstance(error, OSError):
         return str(error)
+    if not error.strerror:
+        return " ".join(str(error).split())
     reason = _REASONS.get(error.errno or 0, f"{error.strerror.lower()}.")
     return reason if error.filename is None else f"{error.filename}: {reason}"
 
@@ -63,14 +101,26 @@ def one_line(error: Exception) -> str:
 def exit_status(program: str, call: Callable[[], int | None]) -> int:
     """The exit status of a command: 2 after one line about a user's mistake, 130 after Ctrl-C, else what it returned.
 
-    T2H_TRACEBACK in the environment shows where a mistake was noticed.
+    Printing cannot fail: what the output's encoding lacks becomes its code, such as \\u03b5. Of several processes the
+    first one speaks for all. T2H_TRACEBACK in the environment shows where a mistake was noticed.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return call() or 0
-    except (UserError, OSError) as error:
-        if os.environ.get("T2H_TRACEBACK"):
+        status = call() or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # `t2h ... | head`: whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+    except (UserError, OSError, MemoryError, RuntimeError) as error:
+        memory = isinstance(error, RuntimeError) and "allocate" in str(error)  # torch has no error of its own
+        if os.environ.get("T2H_TRACEBACK") or (isinstance(error, RuntimeError) and not memory):
             raise
-        print(f"{program}: {one_line(error)}", file=sys.stderr)
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(_FIRST_SPEAKS)  # the launcher ends this process when the first one has failed as well
+        print(f"{program}: {one_line(MemoryError(error) if memory else error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)

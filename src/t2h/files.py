@@ -8,11 +8,14 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from t2h.errors import UserError
 
 _LEFTOVER = re.compile(r"\.(.+)\.(?:[0-9a-f]{8}|\d+)\.tmp")  # the digits: process ids, in version 0.1
 _STALE_SECONDS = 3600.0
@@ -49,14 +52,35 @@ def replaced(path: Path, durable: bool = False) -> Iterator[Path]:
         if durable:
             _sync(path.parent)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno and error.filename in (None, str(temporary)):
-            error.filename = str(path)
-        full = "No space left" in str(error) or shutil.disk_usage(path.parent).free < 1 << 16
-        if full and not isinstance(error, OSError):  # safetensors and torch.save raise errors of their own
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-        raise
+        number = error.errno if isinstance(error, OSError) else None
+        if number is None and not isinstance(error, UserError) and _is_full(path.parent, error):
+            number = errno.ENOSPC  # safetensors, torch.save and numpy raise errors of their own
+        if number is None or getattr(error, "filename", None) not in (None, str(temporary)):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
     finally:
         _remove(temporary)
+
+
+def _is_full(folder: Path, error: Exception) -> bool:
+    return "No space left" in str(error) or shutil.disk_usage(folder).free < 1 << 16
+
+
+def check_place(path: Path, *suffixes: str) -> Path:
+    """``path``, if a file could be written there as far as can be seen without touching anything.
+
+    Raises:
+        UserError: unless its name ends in one of the suffixes, if any are given.
+        OSError: if it is a folder, lies below a file, or where nothing may be written.
+    """
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise UserError(f"{path}: give a name that ends in {' or '.join(suffixes)}.")
+    there = next(folder for folder in path.absolute().parents if folder.exists() or folder.is_symlink())
+    number = None if os.access(there, os.W_OK) else errno.EACCES
+    number = errno.EISDIR if path.is_dir() else errno.ENOTDIR if not there.is_dir() else number
+    if number is not None:
+        raise OSError(number, os.strerror(number), str(path if path.is_dir() else there))
+    return path
 
 
 def recover(folder: Path) -> Path:
@@ -126,8 +150,51 @@ def _sweep(folder: Path) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, whole or not at all; NaN and infinity are no JSON."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text, whole or not at all."""
     with replaced(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def reading(place: object, what: str, remedy: str) -> Iterator[None]:
+    """Inside, whatever is wrong with a file or folder of others becomes one line: its name, why it is no ``what``, and
+    what to do. Errors of the system (no such file, no permission) stay what they are.
+    """
+    try:
+        yield
+    except Exception as error:
+        system = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
+        if system or (isinstance(error, UserError) and str(place) in str(error)):
+            raise
+        if isinstance(error, UserError):
+            raise UserError(f"{place}: {error}") from error
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        reason = reason[:120] or type(error).__name__
+        raise UserError(f"{place} is no {what}, or a damaged one ({reason}); {remedy}.") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON or YAML file (call it inside `reading`)."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix in (".yaml", ".yml"):
+        import yaml
+
+        found = yaml.safe_load(text)
+    else:
+        found = json.loads(text)
+    if not isinstance(found, dict):
+        raise TypeError("it is empty" if found is None else f"it holds a {type(found).__name__}, not named entries")
+    return found
+
+
+def finite(value: Any) -> float | None:
+    """A value from a file as a number, None unless it is a finite one."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return float(value) if known else None
 
 
 def append_json(path: Path, line: dict[str, Any]) -> None:
@@ -146,8 +213,8 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
     A line that is no object is passed over: it is the one that a running or killed process has not finished.
     """
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        with suppress(json.JSONDecodeError):
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+        with suppress(ValueError, RecursionError):
             found.append(json.loads(line))
     return [entry for entry in found if isinstance(entry, dict)]
 
@@ -155,3 +222,8 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
 def last_value(lines: Sequence[dict[str, Any]], key: str) -> Any:
     """The value of ``key`` in the last of the objects that has one; None if none has."""
     return next((line[key] for line in reversed(lines) if line.get(key)), None)
+
+
+def plain_markdown(text: object) -> str:
+    """A text of others inside Markdown: on one line, and nothing in it is markup."""
+    return re.sub(r"([\\`*|<>\[\]])", r"\\\1", " ".join(str(text).split()))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from t2h.device import Precision
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError, check_numbers, unknown_name
 from t2h.randomness import check_seed
 
 ALWAYS = (0.0, 1.0)
@@ -104,10 +105,7 @@ class Sampling:
     seed: Annotated[int, _about("Of the images; the noise of image k of class c has its own, made of this one.")] = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise UserError(f"steps is {self.steps}; it must be at least 1.")
-        if not self.eta >= 0:
-            raise UserError(f"eta is {self.eta}; it must be at least 0.")
+        check_numbers(self, w=-math.inf, steps=1, eta=0)
         if self.mixed_precision not in get_args(Precision):
             raise unknown_name("mixed_precision", self.mixed_precision, get_args(Precision))
         check_seed(self.seed)

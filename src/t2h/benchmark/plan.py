@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import reduce
 from importlib.resources import files
@@ -14,30 +15,21 @@ from typing import Any
 import yaml
 
 from t2h.data.longtail import check_imbalance
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError, check_known, check_numbers, check_unique, unknown_name
+from t2h.files import finite, reading
 from t2h.methods import describe
 from t2h.results.metrics import COMPUTED
 from t2h.results.options import MetricOptions
 from t2h.samples.draw import make_scheduler
-from t2h.sampling import NAMES, CurveFlags, Sampling
+from t2h.sampling import NAMES, CurveFlags, Sampling, set_steps
 from t2h.training.config import TrainConfig
 
 Tree = dict[str, Any]
+_PLAN = ("plan of a benchmark", "see docs/benchmark.md for what it holds")
 
 # What a method may change; the rest is common to all, so that all see the same images in the same number.
 _OF_METHODS = ("objective", "methods", "learning")
 _SHARED_LEARNING = ("steps", "batch_size", "seed", "flip")
-
-
-def _check_known(what: str, names: Iterable[str], known: Collection[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise unknown_name(what, name, known)
-
-
-def _check_unique(what: str, values: Sequence[float | int]) -> None:
-    if not values or len(set(values)) < len(values):
-        raise UserError(f"{what} is {list(values)}; give at least one, each once.")
 
 
 @dataclass(frozen=True)
@@ -60,9 +52,8 @@ class EvaluationPlan:
     """A split that no model was trained on, for memorisation."""
 
     def __post_init__(self) -> None:
-        _check_unique("evaluation.w", self.w)
-        if self.per_class is not None and self.per_class < 1:
-            raise UserError(f"evaluation.per_class is {self.per_class}; it must be at least 1.")
+        check_unique("evaluation.w", self.w)
+        check_numbers(self, per_class=1, w=-math.inf)
         if "fid" not in self.metrics:
             raise UserError("evaluation.metrics lacks fid, by which the best w and the ranks are found.")
         _ = self.options, Sampling().overridden(self.sampling)  # check themselves
@@ -83,6 +74,10 @@ class Published:
     """By method, under the plan's names where it has them."""
     metric: str = "fid"
     protocol: str = ""
+
+    def __post_init__(self) -> None:
+        if wrong := [method for method, value in self.values.items() if finite(value) is None]:
+            raise UserError(f"published: the value of {wrong[0]} is no number.")
 
 
 @dataclass(frozen=True)
@@ -136,10 +131,8 @@ class Plan:
     def _config(self, method: str, data: Tree, seed: int, base_data: Tree, device: str) -> TrainConfig:
         last = {"learning": {"seed": seed}, "machine": {"device": device}}
         tree = reduce(_merged, ({"data": base_data}, self.base, data, self.methods[method], last))
-        try:
+        with reading(f"plan {self.name}, method {method}", *_PLAN):
             return TrainConfig.from_yaml(yaml.safe_dump(tree))
-        except UserError as error:
-            raise UserError(f"plan {self.name}, method {method}: {error}") from error
 
 
 def _merged(tree: Tree, over: Tree) -> Tree:
@@ -156,7 +149,8 @@ def read_plan(given: str) -> Plan:
         return parse_plan((folder / f"{given}.yaml").read_text(encoding="utf-8"), given)
     path = Path(given)
     if path.is_file():
-        return parse_plan(path.read_text(encoding="utf-8"), path.stem)
+        with reading(path, *_PLAN):
+            return parse_plan(path.read_text(encoding="utf-8"), path.stem)
     if path.suffix in (".yaml", ".yml"):
         raise UserError(f"there is no plan {path}; give a YAML file, or one of {', '.join(built_in)}.")
     raise unknown_name("plan", given, built_in)
@@ -164,24 +158,19 @@ def read_plan(given: str) -> Plan:
 
 def parse_plan(text: str, name: str) -> Plan:
     """The plan of a YAML text; a `UserError` says which entry is wrong."""
-    try:
+    with reading(f"plan {name}", *_PLAN):
         tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"plan {name} is not readable as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict):
-        raise UserError(f"plan {name} holds no entries; it needs data and methods.")
-    tree["evaluation"] = evaluation = _with_new_names(tree.get("evaluation") or {})
-    _check_known(f"entry of plan {name}", tree, _READERS)
-    _check_known(f"evaluation entry of plan {name}", evaluation, _EVALUATION)
-    for entry in ("data", "methods"):
-        if not tree.get(entry):
-            raise UserError(f"plan {name} has no {entry}; give at least one, as `{entry}: {{NAME: {{...}}}}`.")
-    try:
+        if not isinstance(tree, dict):
+            raise UserError("it holds no entries; it needs data and methods.")
+        tree["evaluation"] = evaluation = _with_new_names(tree.get("evaluation") or {})
+        check_known("entry", tree, _READERS)
+        check_known("evaluation entry", evaluation, _EVALUATION)
+        for entry in ("data", "methods"):
+            if not tree.get(entry):
+                raise UserError(f"it has no {entry}; give at least one, as `{entry}: {{NAME: {{...}}}}`.")
         plan = Plan(name, **{entry: _READERS[entry](value) for entry, value in tree.items() if value is not None})
-    except (TypeError, ValueError, AttributeError) as error:
-        raise error if isinstance(error, UserError) else UserError(f"plan {name}: {error}") from error
-    _check(plan)
-    return plan
+        _check(plan)
+        return plan
 
 
 def _with_new_names(tree: Tree) -> Tree:
@@ -215,26 +204,23 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 def _check(plan: Plan) -> None:
     for name in (*plan.data, *plan.methods):
         if not re.fullmatch(r"[\w.+-]+", name):
-            raise UserError(f"plan {plan.name}: {name!r} names a folder; use letters, digits and . + - _ only.")
-    _check_known(f"baseline of plan {plan.name}", [plan.baseline], plan.methods)
-    _check_unique(f"plan {plan.name}: imbalance", plan.imbalance)
-    _check_unique(f"plan {plan.name}: seeds", plan.seeds)
+            raise UserError(f"{name!r} names a folder; use letters, digits and . + - _ only.")
+    check_known("baseline", [plan.baseline], plan.methods)
+    check_unique("imbalance", plan.imbalance)
+    check_unique("seeds", plan.seeds)
     for imbalance in plan.imbalance:
         check_imbalance(imbalance)
     for name, tree in plan.data.items():
         if "data" not in tree:
-            raise UserError(f"plan {plan.name}, data {name}: `data` is missing, such as `{name}: {{data: cifar10}}`.")
+            raise UserError(f"data {name}: `data` is missing, such as `{name}: {{data: cifar10}}`.")
     for method, tree in plan.methods.items():
-        _check_known(f"entry of method {method} in plan {plan.name}", tree, _OF_METHODS)
+        check_known(f"entry of method {method}", tree, _OF_METHODS)
         if shared := [key for key in tree.get("learning") or {} if key in _SHARED_LEARNING]:
-            raise UserError(
-                f"plan {plan.name}, method {method} changes learning.{shared[0]}, which all methods share so that they "
-                "compare; set it under base."
-            )
+            raise UserError(f"method {method} changes learning.{shared[0]}, which all share; set it under base.")
     cells = plan.cells()
-    published = [entry.data for entry in plan.published]
-    _check_known(f"data of published numbers in plan {plan.name}", published, {cell.data for cell in cells})
+    check_known("data of published numbers", [entry.data for entry in plan.published], {c.data for c in cells})
     for cell in cells[: len(plan.methods)]:
-        process, own = cell.config.process.make(), cell.config.own_sampling
+        process = cell.config.process.make()
         describe(cell.config.objective, cell.config.methods, process)
-        make_scheduler(own.overridden(plan.evaluation.sampling).scheduler, process)
+        drawn = cell.config.own_sampling.overridden(plan.evaluation.sampling)
+        set_steps(make_scheduler(drawn.scheduler, process), drawn.steps)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple
 
 from t2h.benchmark.plan import Plan, Published
-from t2h.benchmark.table import GROUPS, Entry, Part, Row
+from t2h.benchmark.table import Entry, Part, Row
 from t2h.results.compare import Measure
-from t2h.results.metrics import metric_of
+from t2h.results.metrics import GROUPS, metric_of
 from t2h.results.table import FORMATS, Table, table
 
 _FID = [Measure("fid", group) for group in (None, *GROUPS)]

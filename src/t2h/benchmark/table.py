@@ -14,7 +14,7 @@ from t2h.benchmark.plan import Cell, Plan
 from t2h.benchmark.transfer import Transfer
 from t2h.results.comparable import differing
 from t2h.results.compare import Measure, measured, point_at
-from t2h.results.metrics import main_keys
+from t2h.results.metrics import GROUPS, main_keys
 from t2h.results.point import Point
 from t2h.results.result import Result
 from t2h.results.statistics import ENOUGH, Difference, Spread, difference_by_seed, mean_std
@@ -22,8 +22,6 @@ from t2h.results.statistics import ENOUGH, Difference, Spread, difference_by_see
 Results = Mapping[Cell, Result]
 Seeds = dict[int, Result]
 """The results of one method, by seed."""
-
-GROUPS = ("head", "medium", "tail")
 
 
 @dataclass(frozen=True)

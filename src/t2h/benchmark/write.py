@@ -13,7 +13,7 @@ from t2h.benchmark.run import BenchmarkFolder, result_of, state_of
 from t2h.benchmark.show import tables, written
 from t2h.benchmark.table import Part, Results, as_json, fids_by_w, measures, summarise
 from t2h.benchmark.transfer import transfers
-from t2h.files import replaced, write_json
+from t2h.files import write_json, write_text
 from t2h.report import write_report
 from t2h.report.axes import Line, percent_text
 from t2h.report.charts import line_chart
@@ -44,8 +44,7 @@ def write_all(plan: Plan, cells: Sequence[Cell], place: BenchmarkFolder, form: s
     }
     write_json(place.out / "benchmark.json", content)
     reports = _reports(plan, results, place)
-    with replaced(place.out / "benchmark.html") as file:
-        file.write_text(page(plan, parts, results, reports), encoding="utf-8")
+    write_text(place.out / "benchmark.html", page(plan, parts, results, reports))
     return written(plan, parts, form)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from t2h.data.config import DataConfig
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError, check_known, check_numbers, check_unique
 from t2h.sampling import CurveFlags
 
 ARMS = ("long-tailed", "filled", "balanced", "resampled")
@@ -33,10 +34,7 @@ class ClassifierTraining:
     """Mirror images left to right at random; auto does so for all but grey ones of at most 16 px."""
 
     def __post_init__(self) -> None:
-        if self.steps is not None and self.steps < 1:
-            raise UserError(f"steps is {self.steps}; it must be at least 1.")
-        if self.batch_size < 2:
-            raise UserError(f"batch_size is {self.batch_size}; it must be at least 2.")
+        check_numbers(self, steps=1, batch_size=2, lr=0, momentum=0, weight_decay=0)
 
 
 @dataclass(frozen=True)
@@ -81,10 +79,11 @@ class StudyConfig:
         """
         whole_is_more = self.data.imbalance != 1 or self.data.counts is not None
         arms = self.arms or ("long-tailed", "filled", "balanced" if whole_is_more else "resampled")
-        sources, ws, seeds = (*self.run, *self.samples), len(self.w), " ".join(map(str, self.seeds))
-        for arm in arms:
-            if arm not in ARMS:
-                raise unknown_name("arm", arm, ARMS)
+        sources, ws = (*self.run, *self.samples), len(self.w)
+        check_numbers(self, fill_to=1, w=-math.inf, seeds=0)
+        check_unique("arms", arms)
+        check_unique("seeds", self.seeds)
+        check_known("arm", arms, ARMS)
         if "balanced" in arms and not whole_is_more:
             raise UserError(
                 "the arm `balanced` is what a long tail leaves out as well; "
@@ -96,9 +95,6 @@ class StudyConfig:
             f"--w has {ws} weights for {len(self.run)} runs; give one, or one for each run.": (
                 ws not in (0, 1, len(self.run))
             ),
-            f"--fill-to is {self.fill_to}; it must be at least 1.": self.fill_to is not None and self.fill_to < 1,
-            f"--arms {' '.join(arms)}: give each once.": len(set(arms)) < len(arms),
-            f"--seeds {seeds}: give at least one, each once.": not 0 < len(self.seeds) == len(set(self.seeds)),
         }.items():
             if mistake:
                 raise UserError(says)

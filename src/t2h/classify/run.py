@@ -16,7 +16,7 @@ from t2h.data import load, load_whole
 from t2h.data.table import ImageTable
 from t2h.device import pick_device
 from t2h.errors import UserError
-from t2h.files import write_json
+from t2h.files import check_place, write_json
 from t2h.samples.draw import Wanted, load_pipeline
 from t2h.samples.read import read_samples
 from t2h.samples.store import write_samples
@@ -30,6 +30,7 @@ def run_study(config: StudyConfig) -> list[dict[str, Any]]:
         UserError: for options, data or synthetic images that do not go together.
     """
     names, device = config.checked_arms(), str(pick_device(config.device))
+    out = check_place(config.out / "classify.json")
     table = load(config.data)
     _check_tail(table, config, names)
     whole = load_whole(config.data) if "balanced" in names else table
@@ -57,7 +58,7 @@ def run_study(config: StudyConfig) -> list[dict[str, Any]]:
         "runs": runs,
         "summary": summary,
     }
-    write_json(config.out / "classify.json", content)
+    write_json(out, content)
     return summary
 
 

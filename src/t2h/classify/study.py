@@ -9,7 +9,6 @@ many steps, and with a seed the same initial weights.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from t2h.data.batches import Order
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
 from t2h.evaluation.point import group_classes
-from t2h.files import write_json
+from t2h.files import read_object, reading, write_json
 from t2h.metrics.accuracy import accuracy
 from t2h.results.statistics import ENOUGH, Difference, Spread, difference_by_seed, mean_std
 from t2h.results.table import as_text, table
@@ -116,10 +115,11 @@ class Study:
         file = self.out / arm.name / f"seed{seed}.json"
         made_of = {"training": asdict(self.training), "images_sha256": self._sha256(arm)}
         if file.exists():
-            old = json.loads(file.read_text("utf-8"))
-            if {key: old.get(key) for key in made_of} != made_of:
-                raise UserError(f"{file} comes from other images or another training; choose another --out.")
-            return old
+            with reading(file, "result of a classifier", "remove it to train this one again"):
+                old = read_object(file)
+                if {key: old.get(key) for key in made_of} != made_of:
+                    raise UserError(f"{file} comes from other images or another training; choose another --out.")
+                return old
         order, title = Order(arm.labels, seed, arm.power), f"{arm.name}, seed {seed}" if self.progress else None
         network = fit(arm.images, order, len(self.counts), self.training, seed, self.device, title)
         found = accuracy(predict(network, self.test, self.device), self.test.labels.astype(np.int64), len(self.counts))

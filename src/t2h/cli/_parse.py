@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import tyro
 
+from t2h.errors import UserError
+
 Args = TypeVar("Args")
 
 RENAMED: dict[str, tuple[str, Callable[[str], str]]] = {
@@ -31,6 +33,9 @@ _SWITCHES = ("clip-sample",)
 
 def parse(args_class: type[Args], verb: str, argv: Sequence[str], default: Any = None) -> Args:
     """The options of `t2h VERB` as a dataclass, whose docstring is the help. `--help` and mistakes leave from here."""
+    for before, word in zip(("", *argv), argv, strict=False):
+        if (not word and before != "--guide") or (word.startswith("--") and word.endswith("=")):
+            raise UserError(f"t2h {verb}: no value in {f'{before} {word!r}'.strip()}; is a variable empty?")
     words = list(_with_values(list(_with_new_names(verb, argv))))
     return tyro.cli(args_class, prog=f"t2h {verb}", args=words, default=default)
 

@@ -11,12 +11,11 @@ import torch
 import tyro
 from PIL import Image
 
-from t2h.cli.inspect import check_svg
 from t2h.data.batches import BatchStream
 from t2h.data.config import DataConfig, load
 from t2h.data.table import ImageTable
-from t2h.errors import UserError
-from t2h.files import replaced
+from t2h.errors import UserError, check_numbers
+from t2h.files import check_place, replaced, write_text
 from t2h.methods.base import Batch, Context
 from t2h.methods.posterior import half_squares
 from t2h.methods.t2h import T2H, OrientedAim
@@ -48,11 +47,14 @@ class TransferArgs:
 
 def inspect_transfer(args: TransferArgs) -> None:
     """Print the chances at some t and the window of each number of references; write plot and picture if asked."""
-    check_svg(args.plot)
+    for path, suffix in ((args.plot, ".svg"), (args.examples, ".png")):
+        if path is not None:
+            check_place(path, suffix)
+    check_numbers(args, references=2)
+    if not args.references:
+        raise UserError("--references: give at least one number.")
     if args.t2h.window is None:
         raise UserError("t2h.window is None; give the bounds of the chance to aim at another class, such as 0.01 0.3.")
-    if min(args.references) < 2:
-        raise UserError(f"{min(args.references)} references; give at least 2, the image itself included.")
     table, process = load(args.source), args.process.make()
     aim = OrientedAim(args.t2h, Context(torch.from_numpy(table.class_counts), process, None))
     stream = BatchStream(table, torch.device("cpu"), 0, flip=False)
@@ -71,9 +73,8 @@ def inspect_transfer(args: TransferArgs) -> None:
     for n, (t_min, t_max) in windows.items():
         print(f"{n:10,}  --t2h.t-min {t_min} --t2h.t-max {t_max}")
     if args.plot is not None:
-        with replaced(args.plot) as file:
-            curves = [(f"{n:,}", c.t, c.within, c.across) for n, c in found.items()]
-            file.write_text(chances_file(table.name, curves), encoding="utf-8")
+        curves = [(f"{n:,}", c.t, c.within, c.across) for n, c in found.items()]
+        write_text(args.plot, chances_file(table.name, curves))
         print(f"\nplot: {args.plot}")
     if args.examples is not None:
         with replaced(args.examples) as file:

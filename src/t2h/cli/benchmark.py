@@ -52,6 +52,7 @@ def main(argv: list[str]) -> int:
     from t2h.benchmark.run import BenchmarkFolder, run, state_of
     from t2h.benchmark.write import write_all
     from t2h.errors import UserError
+    from t2h.files import check_place
 
     if args.quiet:
         from diffusers.utils import logging
@@ -62,6 +63,7 @@ def main(argv: list[str]) -> int:
         args.out or Path("runs") / f"benchmark-{plan.name}", args.device, args.inception_weights, not args.quiet
     )
     cells = plan.cells(args.root, args.device)
+    check_place(place.out / "benchmark.json")
     if args.dry_run:
         from t2h.benchmark.cost import dry_run
 

@@ -9,6 +9,7 @@ from typing import Literal
 import tyro
 
 from t2h.cli._parse import parse
+from t2h.results.metrics import GROUPS
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Args:
     """Points of each curve: guidance weights, or `best` for the one with the lowest FID."""
     metrics: tuple[str, ...] = ()
     """Columns, such as fid precision_k5. Default: the main metrics. The first is also given by group."""
-    groups: tuple[str, ...] = ("head", "medium", "tail")
+    groups: tuple[str, ...] = GROUPS
     """Groups of classes; also many, medium-shot, few."""
     baseline: str | None = None
     """Name of the result that differences refer to; the first by default."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,8 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from t2h.cli._parse import parse
-from t2h.errors import UserError
-from t2h.files import recover
+from t2h.errors import UserError, check_numbers
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Args:
     what: Annotated[Literal["official", "to-official"], tyro.conf.Positional]
     """From an official checkpoint, or to one."""
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """The checkpoint (.pt, .pt.xz); for to-official the pipeline folder."""
+    """The checkpoint (.pt, .pt.xz); for to-official a run, a pipeline folder or a checkpoint."""
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """The pipeline folder to write; for to-official the checkpoint."""
     class_names: tuple[str, ...] = ()
@@ -49,6 +49,7 @@ class Args:
 def main(argv: list[str]) -> int | None:
     """Convert, and say what came out."""
     args = parse(Args, "convert", argv)
+    check_numbers(args, num_classes=1, image_size=1, batch_size=1, step=0, w=-math.inf)
     if args.what == "to-official":
         return _to_official(args)
     from t2h.convert import from_official, save_pipeline
@@ -78,12 +79,10 @@ def main(argv: list[str]) -> int | None:
 
 def _to_official(args: Args) -> int:
     from t2h.convert import to_official
-    from t2h.pipeline import T2HPipeline
+    from t2h.samples.draw import load_pipeline
 
-    if not (recover(args.source) / "model_index.json").is_file():
-        raise UserError(f"{args.source} is no pipeline folder: it has no model_index.json.")
     if args.out.exists() and not args.overwrite:
         raise UserError(f"{args.out} exists; give another place, or --overwrite to replace it.")
-    to_official(T2HPipeline.from_pretrained(args.source), args.out, args.step)
+    to_official(load_pipeline(args.source), args.out, args.step)
     print(f"written to  {args.out}")
     return 0

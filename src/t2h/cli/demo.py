@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import signal
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from t2h.cli._parse import parse
+from t2h.errors import check_numbers, check_unique
+from t2h.files import check_place
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ _DRAWING = "--sampling.steps 25"  # half as many as the runs would take by thems
 def main(argv: list[str]) -> int:
     """Run the commands; prints the page's path last."""
     args = parse(Args, "demo", argv)
+    check_numbers(args, steps=1, per_class=1, seed=0, w=-math.inf)
+    check_place(args.out / "report.html")
+    check_unique("w", args.w)
     begun = time.perf_counter()
     data = f"--data digits --imbalance {args.imbalance:g}"
     reference = args.out / "reference.safetensors"

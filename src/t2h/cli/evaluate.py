@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from t2h.cli._parse import parse
-from t2h.errors import UserError
+from t2h.errors import UserError, check_numbers, check_unique
 from t2h.results.options import MetricOptions
 from t2h.sampling import CurveFlags
 
@@ -23,7 +24,8 @@ class Args:
     """
 
     source: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """A run (or pipeline) folder; or stored samples: folders or .npz files, one for each guidance weight."""
+    """A run (or pipeline folder, or checkpoint); or stored samples, folders or .npz files, one for each guidance
+    weight."""
     reference: Path
     """A file of `t2h reference`, or an .npz with mu and sigma of other projects."""
     w: tuple[float, ...] = ()
@@ -58,6 +60,7 @@ def main(argv: list[str]) -> int:
     from t2h.evaluation.curve import Drawing, evaluate_run, evaluate_stored
     from t2h.evaluation.judge import Judge
     from t2h.evaluation.reference_file import extractor_for, load_reference
+    from t2h.files import check_place
     from t2h.pipeline.guidance import pipeline_folder
     from t2h.results.compare import summary
 
@@ -71,6 +74,7 @@ def main(argv: list[str]) -> int:
     out = args.out or place.with_name(f"{place.name.removesuffix('.npz')}.json")
     if args.out is None and runs and first.is_dir():
         out = first / "results" / f"{args.reference.stem}.json"
+    check_place(out, ".json")
     if runs:
         drawing = Drawing(args.per_class, args.sampling, args.batch_size, device, args.float_images, args.pictures)
         result = evaluate_run(first, args.w, judge, out, drawing, args.name)
@@ -86,9 +90,11 @@ def _check(args: Args, runs: list[Path]) -> None:
         raise UserError("nothing to judge; give a run, or sample folders or .npz files.")
     if runs and len(args.source) > 1:
         raise UserError("one run at a time; give its guidance weights with --w.")
-    if not args.source[0].exists():
-        raise UserError(f"{args.source[0]} does not exist; give a run, a sample folder or an .npz file.")
-    if args.per_class is not None and args.per_class < 1:
-        raise UserError(f"--per-class is {args.per_class}; it must be at least 1.")
-    if len(set(args.w)) < len(args.w):
-        raise UserError(f"--w {' '.join(f'{w:g}' for w in args.w)}: give each weight once.")
+    given = {"--w": args.w, "--per-class": args.per_class, "--float": args.float_images, **vars(args.sampling)}
+    if not runs and (drawing := [name for name, value in given.items() if value not in (None, (), False)]):
+        raise UserError(f"{', '.join(drawing)}: for drawing from a run; stored samples are judged as they are.")
+    if missing := [path for path in args.source if not path.exists()]:
+        raise UserError(f"{missing[0]} does not exist; give a run, a sample folder or an .npz file.")
+    check_numbers(args, per_class=1, batch_size=1, w=-math.inf)
+    if args.w:
+        check_unique("w", args.w)

@@ -10,7 +10,8 @@ import tyro
 
 from t2h.cli._parse import parse
 from t2h.data.config import DataConfig, load
-from t2h.errors import UserError, unknown_name
+from t2h.errors import unknown_name
+from t2h.files import check_place, write_text
 
 _USAGE = """usage: t2h inspect WHAT [OPTIONS]
 
@@ -48,21 +49,15 @@ def main(argv: list[str]) -> int | None:
 def inspect_data(args: Args) -> None:
     """Print the class table and, if asked, write its plot."""
     from t2h.data.groups import class_table
-    from t2h.files import replaced
     from t2h.report.plots import counts_file
 
-    check_svg(args.plot)
+    if args.plot is not None:
+        check_place(args.plot, ".svg")
     table = load(args.source)
     height, width = table.image_size
     kind = "grey" if table.channels == 1 else "RGB"
     print(f"{table.name}, split {table.split}: {kind} images of {width}x{height} pixels\n")
     print(class_table(table.class_counts, table.class_names))
     if args.plot is not None:
-        with replaced(args.plot) as file:
-            file.write_text(counts_file(table.name, table.class_names, table.class_counts.tolist()), encoding="utf-8")
+        write_text(args.plot, counts_file(table.name, table.class_names, table.class_counts.tolist()))
         print(f"\nplot: {args.plot}")
-
-
-def check_svg(plot: Path | None) -> None:
-    if plot is not None and plot.suffix.lower() != ".svg":
-        raise UserError(f"--plot {plot}: the plot is an SVG file; give a name that ends in .svg.")

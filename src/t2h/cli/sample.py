@@ -21,7 +21,7 @@ class Args:
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run, a pipeline folder, or an official checkpoint."""
+    """Folder of a run, a pipeline folder, or a checkpoint: RUN/checkpoints/*.pt, or an official one."""
     sampling: Annotated[SamplingFlags, tyro.conf.arg(name="")] = field(default_factory=SamplingFlags)
     per_class: int = 100
     """Images of each class; of an unconditional network: images."""
@@ -40,14 +40,11 @@ def main(argv: list[str]) -> int:
     """Draw the images."""
     args = parse(Args, "sample", argv)
     from t2h.device import pick_device
-    from t2h.errors import UserError
+    from t2h.errors import UserError, check_numbers, check_unique
     from t2h.samples.draw import Wanted, load_pipeline
     from t2h.samples.store import write_samples
 
-    if args.per_class < 1:
-        raise UserError(f"--per-class is {args.per_class}; it must be at least 1.")
-    if args.batch_size < 1:
-        raise UserError(f"--batch-size is {args.batch_size}; it must be at least 1.")
+    check_numbers(args, per_class=1, batch_size=1)
     pipeline = load_pipeline(args.run).to(pick_device(args.device))
     if pipeline.num_classes is None:
         if args.classes:
@@ -55,7 +52,9 @@ def main(argv: list[str]) -> int:
         wanted = Wanted.unlabelled(args.per_class)
     else:
         named = [int(c) if c.isdigit() and c not in pipeline.config["class_names"] else c for c in args.classes]
-        wanted = Wanted.per_class(pipeline.class_ids(named or list(range(pipeline.num_classes))), args.per_class)
+        classes = pipeline.class_ids(named or list(range(pipeline.num_classes)))
+        check_unique("classes", classes)
+        wanted = Wanted.per_class(classes, args.per_class)
     sampling = pipeline.sampling.overridden(args.sampling)
     out = args.out or _samples_of(args.run) / f"w_{sampling.w:g}"
     drawn = write_samples(pipeline, wanted, sampling, out, args.batch_size)

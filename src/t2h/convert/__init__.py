@@ -3,127 +3,53 @@
 The official T2H and CBDM trainers save `ckpt_N.pt`: `net_model`, `ema_model`, `sched`, `optim`, `step`, `fixed_x_T`.
 Their U-Net is diffusers' `UNet2DModel` under other names (`t2h.convert.unet`): the weights are renamed, not
 approximated. The augmentation embedding has no bias, and its parameters are zero when sampling: leaving it out is
-exact. `augmented_unet` keeps it.
+exact.
 """
 
 from __future__ import annotations
 
-import lzma
 import os
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from diffusers import UNet2DModel
-from jaxtyping import Float
-from torch import Tensor, nn
 
-from t2h.backbones import freeze_null_label
-from t2h.convert.unet import GROUPS, TIME_TABLE, Weights, from_diffusers, infer_config, to_diffusers
+from t2h.convert.official import OfficialCheckpoint, merged, read_official, read_torch
+from t2h.convert.unet import GROUPS, TIME_TABLE, from_diffusers
 from t2h.errors import UserError
-from t2h.files import recover, replaced
-from t2h.network import UNetDenoiser, unet_architecture
+from t2h.files import check_place, reading, recover, replaced
+from t2h.network import unet_architecture
 from t2h.pipeline import T2HPipeline
+from t2h.pipeline.read import read_folder
 from t2h.process import NoiseSchedule, Process
 
-__all__ = ["augmented_unet", "from_official", "read_official", "save_pipeline", "to_official"]
-
-XZ = b"\xfd7zXZ\x00"
-
-
-@dataclass(frozen=True)
-class OfficialCheckpoint:
-    """An official checkpoint: all it holds, and one of its networks.
-
-    Attributes:
-        weights: the network's, under their official names.
-        config: of the `UNet2DModel` that they are, without the size of the images.
-        augmentation: weight of the augmentation embedding.
-        content: the whole file.
-    """
-
-    weights: Weights
-    config: dict[str, Any]
-    augmentation: Float[Tensor, "embedding parameters"] | None
-    content: Mapping[str, Any]
-
-    @property
-    def step(self) -> int | None:
-        """The training step after which it was saved."""
-        step = self.content.get("step")
-        return step if isinstance(step, int) else None
-
-    @property
-    def image_size(self) -> tuple[int, int] | None:
-        """Height and width, from `fixed_x_T`."""
-        noise = self.content.get("fixed_x_T")
-        return (noise.shape[2], noise.shape[3]) if isinstance(noise, Tensor) and noise.ndim == 4 else None
-
-    def unet(self, image_size: int | None = None) -> UNet2DModel:
-        """The network in diffusers' form; for images of another size if one is given."""
-        height, width = (image_size, image_size) if image_size else self.image_size or (32, 32)
-        with torch.device("meta"):
-            unet = UNet2DModel(sample_size=height if height == width else (height, width), **self.config)
-        unet.load_state_dict(to_diffusers(self.weights, self.config), assign=True)
-        freeze_null_label(unet)
-        return unet.eval()
+__all__ = [
+    "OfficialCheckpoint",
+    "from_checkpoint",
+    "from_official",
+    "merged",
+    "read_official",
+    "save_pipeline",
+    "to_official",
+]
 
 
-def read_official(path: str | os.PathLike[str], network: str = "ema_model") -> OfficialCheckpoint:
-    """Read an official checkpoint without running code in it; of its two networks the EMA, or "net_model".
+def from_checkpoint(path: Path) -> T2HPipeline:
+    """The pipeline with the average weights of a checkpoint: RUN/checkpoints/*.pt of a run of ours, or an official one.
 
     Raises:
-        UserError: if the file is no such checkpoint.
+        UserError: as `from_official` and `read_folder`.
     """
-    content = _load(Path(path))
-    given = content.get(network) if isinstance(content, Mapping) else None
-    if not isinstance(given, Mapping) or not all(isinstance(weight, Tensor) for weight in given.values()):
-        found = ", ".join(map(str, list(content)[:4])) if isinstance(content, Mapping) else type(content).__name__
-        raise UserError(
-            f"{path} is no official checkpoint: it holds {found or 'nothing'}, but net_model, ema_model, step and "
-            "fixed_x_T are needed. Give a ckpt_N.pt that the official T2H or CBDM code saved."
-        )
-    weights = {str(key).removeprefix("module."): weight for key, weight in given.items()}  # DataParallel's prefix
-    weights = merged(weights)
-    augmentation = weights.pop("augm_embedding.weight", None)
-    try:
-        return OfficialCheckpoint(weights, infer_config(weights), augmentation, content)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-
-
-def merged(weights: Weights) -> Weights:
-    """The plain network's weights: CM's low-rank parts are added to theirs, and CORAL's heads are left behind."""
-    plain = {key: weight for key, weight in weights.items() if not key.startswith(("mean_proj.", "logvar_proj."))}
-    for layer in [key.removesuffix(".lora_A") for key in plain if key.endswith(".lora_A")]:
-        if {f"{layer}.weight", f"{layer}.lora_B"} <= plain.keys():
-            part = plain.pop(f"{layer}.lora_B") @ plain.pop(f"{layer}.lora_A")
-            plain[f"{layer}.weight"] = plain[f"{layer}.weight"] + part.view_as(plain[f"{layer}.weight"])
-    return plain
-
-
-def _load(path: Path) -> Any:
-    if not path.is_file():
-        raise UserError(f"there is no file {path}; give a ckpt_N.pt that the official code saved.")
-    try:
-        with path.open("rb") as file:
-            compressed = file.read(len(XZ)) == XZ
-            file.seek(0)
-            stream = BytesIO(lzma.decompress(file.read())) if compressed else file
-            return torch.load(stream, map_location="cpu", weights_only=True)
-    except PermissionError:
-        raise
-    except UnpicklingError as error:
-        code = re.search(r"(?:GLOBAL|global) `?([\w.]+)", str(error))
-        what = f"it holds {code[1]}, which is code and was not run" if code else "it is not written by torch.save"
-        raise UserError(f"{path} is no checkpoint: {what}. Give a ckpt_N.pt that the official code saved.") from error
-    except Exception as error:  # a damaged file makes torch.load raise almost anything
-        raise UserError(f"{path} cannot be read: it is damaged, cut short, or no checkpoint at all.") from error
+    folder = recover(path.absolute().parent.parent / "pipeline")
+    if path.absolute().parent.name != "checkpoints" or not folder.is_dir():
+        return from_official(path)
+    state, pipeline = read_torch(path), read_folder(T2HPipeline, folder)
+    with reading(path, "checkpoint of this run", "give another one, or the run"):
+        pipeline.unet.load_state_dict(state["ema"])
+        pipeline.register_to_config(images_seen=int(state["images_seen"]))
+    return pipeline
 
 
 def from_official(
@@ -151,8 +77,12 @@ def from_official(
         UserError: if the file is no such checkpoint, or the arguments contradict it.
     """
     checkpoint = read_official(path)
-    if image_size is None and checkpoint.image_size is None:
+    size = image_size or min(checkpoint.image_size or (0,))
+    halved = 2 ** (len(checkpoint.config["down_block_types"]) - 1)
+    if size < 1:
         raise UserError(f"{path} does not tell the image size (it has no fixed_x_T); give --image-size, such as 32.")
+    if size % halved:
+        raise UserError(f"{path} is a network for images whose size {halved} divides, not of {size} pixels.")
     training: dict[str, Any] = {"Converted from": f"{Path(path).name} of the official code, EMA weights"}
     if checkpoint.step is not None:
         training["Training steps"] = checkpoint.step
@@ -175,6 +105,7 @@ def to_official(pipeline: T2HPipeline, path: str | os.PathLike[str], step: int =
     Raises:
         UserError: if the official U-Net cannot be this network (it predicts ε, has 3 channels and 32 groups).
     """
+    check_place(Path(path))
     if (prediction := Process.of(pipeline.scheduler).prediction) != "epsilon":
         raise UserError(
             f"the official code predicts epsilon; this network predicts {prediction}, which it cannot draw."
@@ -197,21 +128,6 @@ def to_official(pipeline: T2HPipeline, path: str | os.PathLike[str], step: int =
         torch.save(content, temporary)
 
 
-def augmented_unet(path: str | os.PathLike[str]) -> UNetDenoiser:
-    """The network of an official checkpoint that was trained with `--augm`, with its augmentation embedding.
-
-    Raises:
-        UserError: if the file is no official checkpoint, or has no such embedding.
-    """
-    checkpoint = read_official(path)
-    if checkpoint.augmentation is None:
-        raise UserError(f"{path} has no augmentation embedding; it was trained without --augm.")
-    size, parameters = checkpoint.augmentation.shape
-    embedding = nn.Linear(parameters, size, bias=False)
-    embedding.load_state_dict({"weight": checkpoint.augmentation.float()})
-    return UNetDenoiser(checkpoint.unet(), embedding).eval()
-
-
 def save_pipeline(pipeline: T2HPipeline, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Write the pipeline folder, whole or not at all; ``overwrite`` replaces one that is there.
 
@@ -219,7 +135,8 @@ def save_pipeline(pipeline: T2HPipeline, folder: str | os.PathLike[str], overwri
         UserError: if there is something else, or a pipeline and ``overwrite`` is False.
     """
     out = recover(Path(folder))
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    check_place(out / "model_index.json")
+    if out.exists() and any(out.iterdir()):
         if not (out / "model_index.json").is_file():
             raise UserError(f"{out} exists and is no pipeline folder; give another place, it will not be replaced.")
         if not overwrite:

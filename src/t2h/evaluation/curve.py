@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from t2h.errors import UserError
 from t2h.evaluation.choice import Candidate, choose
@@ -18,6 +17,7 @@ from t2h.evaluation.nearest import nearest_examples, training_images
 from t2h.evaluation.point import judged, seen
 from t2h.evaluation.protocol import FULL, Provenance, make_result
 from t2h.features.base import pixels_sha256
+from t2h.files import read_object, reading
 from t2h.results.comparable import differing_factors
 from t2h.results.point import Choice, Point
 from t2h.results.result import Result, read_result, write_result
@@ -112,8 +112,10 @@ def evaluate_run(
     labels = None if classes is None else wanted.labels
     own = pipeline.sampling.overridden(drawing.sampling)
 
-    config_file = run / "config.yaml"
-    config = yaml.safe_load(config_file.read_text("utf-8")) if config_file.is_file() else None
+    file, config = run / "config.yaml", None
+    if file.is_file():
+        with reading(file, "configuration of a run", f"judge the weights alone, {run / 'pipeline'}"):
+            config = read_object(file)
     facts = facts_of(pipeline, own)
     image_path = "float" if drawing.float_images else "8-bit"
     source = Provenance(name or run.name, facts, config, "none" if labels is None else "exact", image_path)

@@ -12,7 +12,6 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from t2h.data.config import DataConfig, load
-from t2h.errors import UserError
 from t2h.features.base import FeatureExtractor, extract
 from t2h.metrics.neighbours import nearest
 
@@ -21,13 +20,14 @@ Labelled = tuple[Any, np.ndarray]
 
 
 def training_images(config: Mapping[str, Any]) -> Labelled | None:
-    """What a run's configuration names; None where it is not here."""
-    data = {key: value for key, value in (config.get("data") or {}).items() if key in DataConfig.__dataclass_fields__}
-    if data.get("counts") is not None:
-        data["counts"] = tuple(data["counts"])
+    """What a run's configuration names; None where it is not here. Nothing is fetched."""
     try:
+        given = (config.get("data") or {}).items()
+        data = {key: value for key, value in given if key in DataConfig.__dataclass_fields__} | {"download": False}
+        if data.get("counts") is not None:
+            data["counts"] = tuple(data["counts"])
         table = load(DataConfig(**data))
-    except (UserError, OSError):
+    except (OSError, AttributeError, TypeError, ValueError):  # or the configuration is damaged
         return None
     return table.images, table.labels
 

@@ -57,7 +57,8 @@ class Provenance:
     @property
     def learning(self) -> Mapping[str, Any]:
         """How the network was trained, as far as that is known."""
-        return (self.config or {}).get("learning") or {}
+        learning = (self.config or {}).get("learning")
+        return learning if isinstance(learning, dict) else {}
 
     @property
     def sampler(self) -> dict[str, Any] | None:

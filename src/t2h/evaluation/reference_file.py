@@ -7,15 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from t2h.errors import UserError
 from t2h.evaluation.reference import ARRAYS, Features, Reference, tensors_of
 from t2h.features.base import FeatureExtractor, file_sha256
-from t2h.features.cache import write_safely
+from t2h.features.cache import state_sha256, write_safely
 from t2h.features.inception import RESIZES
 from t2h.features.load import extractor_like, load_extractor
-from t2h.files import replaced
+from t2h.files import check_place, reading, replaced
 from t2h.metrics.fid import FeatureStatistics
 
 
@@ -23,9 +23,9 @@ def save_reference(reference: Reference, path: Path) -> None:
     """Write a `.safetensors` with everything, or a `.npz` with `mu`, `sigma` and `n` only, for other projects' code.
 
     Raises:
-        UserError: if the name ends in neither.
+        UserError, OSError: as `check_reference_place`.
     """
-    if path.suffix == ".safetensors":
+    if check_reference_place(path).suffix == ".safetensors":
         metadata = {
             "format": "t2h-reference",
             "name": reference.name,
@@ -37,12 +37,17 @@ def save_reference(reference: Reference, path: Path) -> None:
             "sha256": reference.sha256,
         }
         write_safely(path, tensors_of(reference), metadata)
-    elif path.suffix == ".npz":
+    else:
         statistics = reference.statistics
         with replaced(path) as temporary, temporary.open("wb") as file:
             np.savez(file, mu=statistics.mean, sigma=statistics.covariance, n=np.array(statistics.n))
-    else:
-        raise UserError(f"{path}: a reference file ends in .safetensors (everything) or .npz (mu and sigma only).")
+
+
+def check_reference_place(path: Path) -> Path:
+    """``path``, if a reference may be written there: as `check_place`, and what is there already must be one."""
+    if check_place(path, ".safetensors", ".npz").exists():
+        load_reference(path)
+    return path
 
 
 def load_reference(path: Path) -> Reference:
@@ -53,12 +58,10 @@ def load_reference(path: Path) -> Reference:
     """
     if not path.is_file():
         raise UserError(f"there is no reference file {path}; make one with `t2h reference`.")
-    try:
-        return _load_npz(path) if path.suffix == ".npz" else _load_safetensors(path)
-    except (SafetensorError, ValueError, KeyError, EOFError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is damaged or no reference file ({error}); make it with `t2h reference`.") from error
+    with reading(path, "reference file", "make one with `t2h reference`, elsewhere"):
+        reference = _load_npz(path) if path.suffix == ".npz" else _load_safetensors(path)
+        _ = reference.extractor()  # checks itself
+        return reference
 
 
 def _load_safetensors(path: Path) -> Reference:
@@ -70,14 +73,18 @@ def _load_safetensors(path: Path) -> Reference:
         tensors = {name: file.get_tensor(name) for name in names}
     prefix = "classifier."
     classifier = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
-    seen_by, shape = json.loads(metadata["seen_by"]), json.loads(metadata["image_shape"])
+    if metadata["sha256"] != state_sha256(tensors):
+        raise ValueError("its content is not what its sha256 says")
+    seen_by, shape, names = (json.loads(metadata[key]) for key in ("seen_by", "image_shape", "class_names"))
+    if not isinstance(names, list) or len(names) <= int(tensors.get("labels", np.array([-1])).max()):
+        raise ValueError(f"class_names are {names!r:.40}")
     return Reference(
         name=metadata["name"],
         split=metadata["split"],
         statistics=FeatureStatistics(int(metadata["num_images"]), tensors["mean"], tensors["covariance"]),
-        seen_by=Features(**seen_by) if seen_by else None,
-        image_shape=tuple(shape) if shape else None,
-        class_names=tuple(json.loads(metadata["class_names"])),
+        seen_by=seen_by and Features(seen_by["name"], seen_by["sha256"], seen_by["resize"], int(seen_by["dim"])),
+        image_shape=shape and (int(shape[0]), int(shape[1]), int(shape[2])),
+        class_names=tuple(map(str, names)),
         classifier=classifier or None,
         sha256=metadata["sha256"],
         **{name: tensors.get(name) for name in ARRAYS},

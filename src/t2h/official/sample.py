@@ -6,18 +6,18 @@ import json
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from t2h.convert import from_official
+from t2h.convert import from_checkpoint, from_official
 from t2h.device import pick_device
 from t2h.errors import UserError
 from t2h.evaluation import Judge, evaluate_arrays, load_reference
 from t2h.features.inception import InceptionFeatures
-from t2h.files import replaced
+from t2h.files import replaced, write_text
 from t2h.official.flags import Flags
 from t2h.pipeline import T2HPipeline
 from t2h.process import NoiseSchedule
 from t2h.samples.draw import Wanted
+from t2h.samples.grid import sample_grid
 from t2h.samples.read import SampleSet, read_samples
 from t2h.samples.store import write_samples
 from t2h.sampling import Sampling
@@ -77,8 +77,8 @@ def _pipeline(flags: Flags) -> T2HPipeline:
     official = [file for file in (folder / f"{name}.pt", folder / f"{name}.pt.xz") if file.exists()]
     if official:
         pipeline = from_official(official[0], image_size=flags.get("img_size"))
-    elif step in ours.checkpoints() or (step < 0 and ours.checkpoints()):
-        pipeline = ours.pipeline(None if step < 0 else step)
+    elif (there := ours.checkpoints()) and (step in there or step < 0):
+        pipeline = from_checkpoint(there[max(there) if step < 0 else step])
     else:
         raise no_checkpoint(folder, step)
     process = NoiseSchedule.of(pipeline.scheduler)
@@ -128,8 +128,9 @@ def _draw_and_judge(
     write_samples(pipeline, wanted, sampling, out, flags["batch_size"])
     samples = read_samples(out)
     first = np.asarray(samples.images[np.arange(min(256, len(wanted)))])
+    rows, names = np.arange(len(first)) // 16, [""] * 16
     with replaced(picture) as file:
-        _tiled(first).save(file, format="PNG")
+        sample_grid(first, rows, names, [1] * 16, columns=16, row_labels=False).save(file, format="PNG")
     print(f"{len(wanted):,} images with labels  {out}\nthe first {len(first)}  {picture}")
     metrics = _judge(samples, statistics, flags.values.get("inception"), str(pipeline.device))
     if metrics is None:
@@ -140,19 +141,8 @@ def _draw_and_judge(
     facts = {"images": len(wanted), "step": flags["ckpt_step"], "w": sampling.w, "sampler": sampling.scheduler}
     log = out.with_suffix(".jsonl")
     before = log.read_text("utf-8") if log.exists() else ""
-    with replaced(log) as file:
-        file.write_text(before + json.dumps(facts | metrics) + "\n", encoding="utf-8")
+    write_text(log, before + json.dumps(facts | metrics) + "\n")
     print(f"metrics  {log}")
-
-
-def _tiled(images: np.ndarray, columns: int = 16, gap: int = 2) -> Image.Image:
-    """Images (N, C, H, W) in rows, in their order, with black lines around each."""
-    columns = min(columns, len(images))
-    tiles = np.pad(images, ((0, -len(images) % columns), (0, 0), (gap, 0), (gap, 0)))
-    count, channels, height, width = tiles.shape
-    rows = tiles.reshape(count // columns, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
-    sheet = np.pad(rows.reshape(-1, columns * width, channels), ((0, gap), (0, gap), (0, 0)))
-    return Image.fromarray(sheet.squeeze(-1) if channels == 1 else sheet)
 
 
 def _judge(samples: SampleSet, statistics: Path, inception: str | None, device: str) -> dict[str, float] | None:

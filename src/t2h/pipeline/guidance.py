@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 from diffusers import ModelMixin
-from diffusers.utils import logging as diffusers_logging
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from t2h.errors import UserError
 from t2h.files import recover
+from t2h.pipeline.read import read_folder
 from t2h.process import Process
 
 Scale = float | Float[Tensor, "b 1 1 1"]
@@ -71,19 +71,6 @@ def pipeline_folder(source: Path) -> Path | None:
     """The pipeline folder of a run, or of itself; None where there is none."""
     folders = (recover(source / "pipeline"), recover(source))
     return next((folder for folder in folders if (folder / "model_index.json").is_file()), None)
-
-
-def read_folder(kind: Any, folder: Path) -> Any:
-    """The pipeline of this class in a folder, with convolutions in channels-last."""
-    shown = diffusers_logging.is_progress_bar_enabled()  # it says nothing for two small parts
-    diffusers_logging.disable_progress_bar()
-    try:
-        pipeline = kind.from_pretrained(folder)
-    finally:
-        if shown:
-            diffusers_logging.enable_progress_bar()
-    pipeline.unet.to(memory_format=torch.channels_last)
-    return pipeline
 
 
 def load_guide(source: str, pipeline: Any) -> ModelMixin:

@@ -113,7 +113,24 @@ class NoiseSchedule(Process):
         usable = isinstance(found, type) and issubclass(found, SchedulerMixin)
         if not usable:
             raise unknown_name("scheduler", name, ["ddim", "ddpm", "ddpm-small", "the name of a class of diffusers"])
-        follows = {"beta_schedule", "prediction_type"} <= set(inspect.signature(found).parameters)
-        if not follows or (self.prediction == "sample" and name in NOT_OF_X0):
+        if (self.prediction == "sample" and name in NOT_OF_X0) or not self._finds_x0(found):
             raise UserError(f"{name} cannot draw from a {self.prediction} network of this noise schedule; ddim can.")
         return found.from_config(self.ddpm_scheduler().config)
+
+    def _finds_x0(self, kind: Any) -> bool:
+        """Whether a few steps of a scheduler end near x_0 where the network knows it.
+
+        Those of other noise, of inverses, and of predictions that the scheduler lacks do not.
+        """
+        draws, x0 = torch.Generator().manual_seed(0), torch.full((1, 1, 1, 1), 0.5)
+        try:
+            scheduler = kind.from_config(self.ddpm_scheduler().config)
+            given = {"generator": draws} if "generator" in inspect.signature(scheduler.step).parameters else {}
+            scheduler.set_timesteps(min(10, max(1, self.num_timesteps - 1)))
+            xt = torch.randn(x0.shape, generator=draws) * scheduler.init_noise_sigma
+            for t in scheduler.timesteps:
+                output = self.output_from_x0(x0, scheduler.scale_model_input(xt, t), t.reshape(1))
+                xt = scheduler.step(output, t, xt, **given).prev_sample
+        except Exception:  # it was made for something else
+            return False
+        return bool((xt - x0).abs() < 0.25)

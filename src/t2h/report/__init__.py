@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from t2h.files import replaced
+from t2h.files import check_place, write_text
 from t2h.report.material import read_material
 from t2h.report.templates import render
 from t2h.report.view import page_view
@@ -22,9 +22,9 @@ def write_report(inputs: Sequence[Path], out: Path, title: str | None = None) ->
         title: the heading; if None, what is compared and on which data.
 
     Raises:
-        UserError: for an input that does not exist or is neither a run nor a result.
+        UserError, OSError: for an input that does not exist or is neither a run nor a result, or as `check_place`.
     """
+    check_place(out, ".html", ".htm")
     page = render("report/page.html.j2", **page_view(read_material(inputs), title))
-    with replaced(out) as file:
-        file.write_text(page, encoding="utf-8")
+    write_text(out, page)
     return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from t2h.errors import UserError
-from t2h.files import json_lines, last_value
+from t2h.files import finite, json_lines, last_value, read_object, reading
 from t2h.results.result import ClassTable, Result, read_result
 
 Named = TypeVar("Named", Result, "Run")
@@ -22,13 +21,13 @@ _RUN_FILES = ("metrics.jsonl", "classes.json", "config.yaml", "results", "sample
 class Run:
     """A run folder (or a folder of samples) without its results.
 
-    ``log`` holds the lines of the training with a loss, in the order of their steps; ``config`` is YAML text.
+    ``log`` holds the numbers of the lines of the training with a loss, in the order of their steps; ``config`` is YAML.
     """
 
     name: str
     folder: Path
     table: ClassTable | None
-    log: tuple[dict[str, Any], ...]
+    log: tuple[dict[str, float], ...]
     transfer: dict[str, Any] | None
     config: str | None
 
@@ -104,13 +103,12 @@ def _read_run(folder: Path, name: str) -> Run:
     if not any((folder / file).exists() for file in _RUN_FILES):
         raise UserError(f"{folder} is no run: it has none of {', '.join(_RUN_FILES)}.")
     lines = json_lines(folder / "metrics.jsonl")
-    losses = [line for line in lines if isinstance(line.get("loss"), int | float) and "step" in line]
-    steps = {line["step"]: line for line in losses}  # a resumed run writes some steps twice: the last one counts
-    classes, config = folder / "classes.json", folder / "config.yaml"
-    try:
-        table = ClassTable.from_dict(json.loads(classes.read_text("utf-8"))) if classes.exists() else None
-    except ValueError as error:
-        raise UserError(f"{classes} is damaged ({error}); train again, or remove it.") from error
-    log = tuple(steps[step] for step in sorted(steps))
-    text = config.read_text(encoding="utf-8") if config.exists() else None
-    return Run(name, folder, table, log, last_value(lines, "transfer"), text)
+    numbers = [{key: number for key in line if (number := finite(line[key])) is not None} for line in lines]
+    # a resumed run writes some steps twice: the last one counts
+    steps = {line["step"]: line for line in numbers if {"step", "loss"} <= line.keys()}
+    classes, config, table = folder / "classes.json", folder / "config.yaml", None
+    if classes.exists():
+        with reading(classes, "class table of a run", "train again, or remove it"):
+            table = ClassTable.from_dict(read_object(classes))
+    text = config.read_text(encoding="utf-8", errors="replace") if config.exists() else None
+    return Run(name, folder, table, tuple(steps[step] for step in sorted(steps)), last_value(lines, "transfer"), text)

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from t2h.errors import UserError
+from t2h.errors import UserError, one_line
+from t2h.files import reading
 from t2h.report.material import Material, Run
 from t2h.report.plots import at
 from t2h.results.result import PAPER_W, ClassTable, Result
@@ -40,9 +41,10 @@ def samples_view(material: Material, table: ClassTable | None) -> dict[str, Any]
     for run in (run for run in material.runs if run.table == table):
         stored = None
         try:
-            stored = _stored(run)
-        except UserError as error:
-            remarks.append(f"The samples of {run.name} are not shown: {error}")
+            with reading(run.folder, "folder of samples", "draw them again"):
+                stored = _stored(run)
+        except (UserError, OSError) as error:
+            remarks.append(f"The samples of {run.name} are not shown: {one_line(error)}")
         if table and stored and stored.labels is not None:
             strips[run.name] = _strips(stored.images, stored.labels, table, run.name)
             drawn_at |= set() if stored.w is None else {stored.w}
@@ -126,7 +128,7 @@ def _grid(run: Run) -> tuple[str, Picture] | None:
     """The last grid of the training; none where it is damaged."""
     files = sorted(run.folder.glob("grids/*.png"), key=lambda file: [int(n) for n in re.findall(r"\d+", file.stem)])
     for file in files[-1:]:
-        with suppress(OSError):
+        with suppress(OSError, ValueError, SyntaxError):
             image = Image.open(file).convert("RGB")
             image.thumbnail((1000, 4000))
             caption = f"{run.name}, {file.stem.replace('_', ' ')}"

@@ -7,14 +7,14 @@ from itertools import pairwise
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
+from t2h.files import finite
 from t2h.report.axes import Line, axis_text, percent_text
 from t2h.report.charts import MANY, Bar, BarRow, Chart, bar_chart, line_chart
 from t2h.report.material import Material, Run
-from t2h.results.metrics import Metric, main_keys, metric_of
+from t2h.results.metrics import GROUPS, Metric, main_keys, metric_of
 from t2h.results.point import NOTHING, Metrics
 from t2h.results.result import PAPER_W, ClassTable
 
-GROUPS = ("head", "medium", "tail")
 Numbers = tuple[float, ...]
 
 
@@ -129,8 +129,11 @@ def transfer_view(runs: Sequence[Run]) -> list[Plot]:
 
 
 def _transfer(run: Run) -> Chart | None:
-    parts = [(run.transfer or {}).get(key) or [] for key in ("t_edges", "total", "within_class", "across_class")]
-    edges, total, within, across = ([float(n) for n in part] for part in parts)
+    counts = run.transfer if isinstance(run.transfer, dict) else {}
+    parts = [counts.get(key) for key in ("t_edges", "total", "within_class", "across_class")]
+    edges, total, within, across = (
+        [finite(n) or 0.0 for n in part] if isinstance(part, list) else [] for part in parts
+    )
     if len(edges) < 2 or not len(edges) - 1 == len(total) == len(within) == len(across):
         return None
     middles, lines = tuple((a + b) / 2 for a, b in pairwise(edges)), []

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from t2h.report.material import Material
-from t2h.report.plots import GROUPS, at
-from t2h.results.metrics import Metric, main_keys, metric_of
+from t2h.report.plots import at
+from t2h.results.metrics import GROUPS, Metric, main_keys, metric_of
 from t2h.results.point import NOTHING, Metrics, Value
 from t2h.results.result import Result
 

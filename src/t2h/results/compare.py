@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError, check_known
 from t2h.results.comparable import differing_factors, unknown_factors
-from t2h.results.metrics import in_order, main_keys, metric_of
+from t2h.results.metrics import GROUPS, in_order, main_keys, metric_of
 from t2h.results.point import Metrics, Point
 from t2h.results.result import PAPER_W, Result
 from t2h.results.table import Cell, Table, as_text, table
@@ -39,7 +39,7 @@ def compare(
     results: Sequence[Result],
     ws: Sequence[str] = ("1.5", "best"),
     metrics: Sequence[str] = (),
-    groups: Sequence[str] = ("head", "medium", "tail"),
+    groups: Sequence[str] = GROUPS,
     baseline: str | None = None,
     anyway: bool = False,
 ) -> Table:
@@ -59,12 +59,14 @@ def compare(
     if not results:
         raise UserError("there is no result to compare; give one result file or more.")
     names = [result.name for result in results]
-    if baseline is not None and baseline not in names:
-        raise unknown_name("baseline", baseline, names)
-    base = results[0 if baseline is None else names.index(baseline)]
+    check_known("baseline", [baseline or names[0]], names)
+    base = results[names.index(baseline or names[0])]
     unlike = [_unlike(result, base) for result in results]
     if not anyway and any(unlike):
         raise UserError(f"{next(filter(None, unlike))}. --anyway shows them, marked.")
+    there = [point for result in results for point in result.points]
+    check_known("metric of these results", metrics, dict.fromkeys(key for point in there for key in point.metrics))
+    check_known("group", groups, dict.fromkeys([*GROUPS, *(name for point in there for name in point.groups)]))
     chosen = [(choice, i, point) for choice in ws for i, r in enumerate(results) if (point := point_at(r, choice))]
     if not chosen:
         raise UserError(f"no result has a point at w = {' or '.join(ws)}; give another --w.")

@@ -93,6 +93,9 @@ METRICS: dict[str, Metric] = {m.key: replace(m, computed_by=m.computed_by or m.k
 COMPUTED: tuple[str, ...] = tuple(dict.fromkeys(metric.computed_by for metric in METRICS.values()))
 """What ``--metrics`` of `t2h evaluate` may name."""
 
+GROUPS = ("head", "medium", "tail")
+"""Groups of classes that every table shows."""
+
 
 def split_key(key: str) -> tuple[str, int | None]:
     """ "precision_k5" -> ("precision", 5); "fid" -> ("fid", None)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from t2h.errors import unknown_name
+from t2h.errors import UserError, check_known, check_numbers
 from t2h.results.metrics import COMPUTED, METRICS
 
 
@@ -36,9 +36,10 @@ class MetricOptions:
     judge it on the other. `t2h sample --w-table RESULT` draws with it."""
 
     def __post_init__(self) -> None:
-        for name in self.metrics:
-            if name not in COMPUTED:
-                raise unknown_name("metric", name, COMPUTED)
+        check_known("metric", self.metrics, COMPUTED)
+        check_numbers(self, ks=1, kid_subsets=1, kid_subset_size=2, is_splits=1, prd_runs=1, resamples=0, metric_seed=0)
+        if not 0 < self.quantile < 1:
+            raise UserError(f"quantile is {self.quantile}; it must be in (0, 1).")
 
     def keys(self, computed_by: str) -> list[str]:
         """The keys of the metrics that an entry of `metrics` computes."""

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from t2h.files import finite
+
 
 @dataclass(frozen=True)
 class Value:
@@ -31,17 +33,12 @@ class Value:
     @classmethod
     def from_dict(cls, entry: Any) -> Value:
         """From a result file; what is not a finite number counts as absent."""
-
-        def finite(number: Any) -> float | None:
-            known = isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
-            return float(number) if known else None
-
         value = finite(entry.get("value"))
         if value is None:
             return cls(None, str(entry.get("reason") or "not measured"))
         ends = [end for end in map(finite, entry.get("interval") or ()) if end is not None]
         interval = (ends[0], ends[1]) if len(ends) == 2 else None
-        return cls(value, "", entry.get("n"), entry.get("n_reference"), interval, finite(entry.get("std")))
+        return cls(value, "", _whole(entry, "n"), _whole(entry, "n_reference"), interval, finite(entry.get("std")))
 
 
 Metrics = dict[str, Value]
@@ -65,6 +62,12 @@ class ClassPoint:
     name: str
     train_count: int | None
     metrics: Metrics
+
+    @classmethod
+    def from_dict(cls, row: Any) -> ClassPoint:
+        """From a result file."""
+        label = int(row["class"])
+        return cls(label, str(row.get("name", label)), _whole(row, "train_count"), _read(row))
 
 
 @dataclass(frozen=True)
@@ -102,17 +105,16 @@ class Point:
     @classmethod
     def from_dict(cls, entry: Any) -> Point:
         """From a result file of version 1 or 2."""
-        groups = entry.get("groups") or {}
+        groups, w = entry.get("groups") or {}, finite(entry.get("w"))
+        if w is None and entry.get("w") is not None:
+            raise ValueError(f"w is {entry['w']!r:.40}")
         return cls(
-            w=None if entry.get("w") is None else float(entry["w"]),
-            num_images=entry.get("num_images"),
-            seconds=entry.get("seconds"),
+            w=w,
+            num_images=_whole(entry, "num_images"),
+            seconds=finite(entry.get("seconds")),
             metrics=_read(entry),
             groups={str(name): Group(tuple(part.get("classes") or ()), _read(part)) for name, part in groups.items()},
-            classes=tuple(
-                ClassPoint(int(row["class"]), str(row.get("name", row["class"])), row.get("train_count"), _read(row))
-                for row in entry.get("classes") or ()
-            ),
+            classes=tuple(map(ClassPoint.from_dict, entry.get("classes") or ())),
             samples_sha256=entry.get("samples_sha256"),
         )
 
@@ -165,6 +167,14 @@ def _written(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         absent = entry["value"] is None
         return {key: value for key, value in pairs if (key in ("value", "reason") if absent else key != "reason")}
     return {"class": entry.pop("label"), **entry} if "label" in entry else entry
+
+
+def _whole(entry: Any, key: str) -> int | None:
+    """A number of images, or None where the entry has none."""
+    value = entry.get(key)
+    if value is not None and not (type(value) is int and 0 <= value < 1 << 53):
+        raise ValueError(f"{key} is {value!r:.40}")
+    return value
 
 
 def _read(entry: Any) -> Metrics:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from t2h.data.groups import head_to_tail, thirds
 from t2h.errors import UserError
-from t2h.files import write_json
+from t2h.files import read_object, reading, write_json
 from t2h.results.metrics import metric_of
 from t2h.results.point import Choice, Point, in_order_of_w
 from t2h.sampling import Sampling
@@ -38,12 +38,13 @@ class ClassTable:
         return next(name for name, classes in thirds(self.counts).items() if label in classes)
 
     @classmethod
-    def from_dict(cls, entry: Any) -> ClassTable | None:
+    def from_dict(cls, entry: Mapping[str, Any]) -> ClassTable | None:
         """From ``{"class_names": [...], "class_counts": [...]}``; None where one is missing or they do not fit."""
-        entry = entry if isinstance(entry, dict) else {}
         names, counts = entry.get("class_names") or (), entry.get("class_counts") or ()
         if not names or len(names) != len(counts):
             return None
+        if min(counts) < 0:
+            raise ValueError(f"class_counts has {min(counts)}")
         return cls(tuple(map(str, names)), tuple(map(int, counts)))
 
 
@@ -143,17 +144,12 @@ def read_result(path: Path) -> Result:
     """
     if not path.is_file():
         raise UserError(f"there is no result file {path}; make one with `t2h evaluate`.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is no result file, or a damaged one ({error}); evaluate again.") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path} is no result file of `t2h evaluate`.")
-    if content.get("version") not in (1, VERSION):
-        raise UserError(f"{path} has version {content.get('version')}; this t2h reads 1 and {VERSION}. Update t2h.")
-    try:
-        return Result.from_dict(content, path)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path} is damaged ({type(error).__name__}: {' '.join(str(error).split())}); evaluate again."
-        ) from error
+    with reading(path, "result file of `t2h evaluate`", "evaluate again"):
+        content = read_object(path)
+        if content.get("format") != FORMAT:
+            raise UserError(f"{path} is no result file of `t2h evaluate`.")
+        if content.get("version") not in (1, VERSION):
+            raise UserError(f"{path} has version {content.get('version')}; this t2h reads 1 and {VERSION}. Update t2h.")
+        result = Result.from_dict(content, path)
+        _ = result.table  # checks itself
+        return result

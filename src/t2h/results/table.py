@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from t2h.files import plain_markdown
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -69,13 +71,9 @@ def as_text(table: Table) -> str:
 
 def as_markdown(table: Table) -> str:
     """A heading, a table, and the remarks as a list."""
-
-    def plain(text: str) -> str:
-        return re.sub(r"([|*])", r"\\\1", text)
-
-    head, *body = ([plain(cell) for cell in row] for row in table.texts)
+    head, *body = ([plain_markdown(cell) for cell in row] for row in table.texts)
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---", *["---:"] * (len(head) - 1)], *body)]
-    remarks = [f"- {plain(_sentence(remark))}" for remark in table.remarks]
+    remarks = [f"- {plain_markdown(_sentence(remark))}" for remark in table.remarks]
     return "\n".join([*_heading(table.title, "### "), *lines, *([""] * bool(remarks)), *remarks])
 
 
@@ -98,11 +96,15 @@ def as_latex(table: Table) -> str:
 
 
 def as_csv(table: Table) -> str:
-    """All values in full, without title and remarks."""
+    """All values in full, without title and remarks; a text that a spreadsheet would compute has a ' before it."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerows([value for cell in row for value in cell.values] for row in (table.head, *table.rows))
+    writer.writerows([_inert(value) for cell in row for value in cell.values] for row in (table.head, *table.rows))
     return out.getvalue().rstrip("\n")
+
+
+def _inert(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def as_html(table: Table) -> str:

@@ -20,11 +20,12 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from tqdm import tqdm
 
-from t2h.convert import from_official
+from t2h.convert import from_checkpoint
 from t2h.device import autocast
 from t2h.errors import UserError, unknown_name
 from t2h.pipeline import T2HPipeline
-from t2h.pipeline.guidance import pipeline_folder, read_folder
+from t2h.pipeline.guidance import pipeline_folder
+from t2h.pipeline.read import read_folder
 from t2h.process import NoiseSchedule, Process
 from t2h.randomness import derive_seed
 from t2h.samples.grid import sample_grid
@@ -174,16 +175,14 @@ def draw_grid(
 
 
 def load_pipeline(source: Path) -> T2HPipeline:
-    """The pipeline of a run folder, of a pipeline folder, or of an official checkpoint file.
+    """The pipeline of a run folder, of a pipeline folder, or of a checkpoint file, official or of a run.
 
     Raises:
         UserError: where there is none.
     """
     if source.is_file():
-        if (source.parent.parent / "config.yaml").exists():
-            raise UserError(f"{source} is for going on with the training; give the run, {source.parent.parent}.")
-        return from_official(source)
+        return from_checkpoint(source)
     if folder := pipeline_folder(source):
         return read_folder(T2HPipeline, folder)
     state = "does not exist" if not source.exists() else "holds no pipeline/ (no checkpoint was written yet?)"
-    raise UserError(f"{source} {state}; give the folder of a run, a pipeline folder, or an official checkpoint.")
+    raise UserError(f"{source} {state}; give the folder of a run, a pipeline folder, or a checkpoint.")

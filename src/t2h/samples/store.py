@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from PIL import Image
 from torch import nn
 
 from t2h.errors import UserError
-from t2h.files import replaced
+from t2h.files import check_place, replaced, write_json
 from t2h.pipeline import T2HPipeline
 from t2h.samples.draw import Wanted, draw
 from t2h.samples.read import FACTS, FORMAT, read_facts, read_samples, slug
@@ -64,13 +65,14 @@ def write_samples(
         UserError: if the place holds something else: samples of another network or sampling, or a file other labels.
     """
     facts, archive = facts_of(pipeline, sampling), out.suffix == ".npz"
+    check_place(out if archive else out / FACTS)
     if (out if archive else out / FACTS).exists():
         old = Sampling().plain() | read_facts(out)  # what older versions did not write down was the default
         changed = [key for key in facts if old.get(key) != facts[key]]
         if changed:
             shown = "; ".join(f"{key}: {old.get(key)} -> {facts[key]}" for key in changed if key != "class_counts")
             raise UserError(f"{out} holds samples that were drawn otherwise ({shown}); choose another place for these.")
-    elif out.exists() and any(out.iterdir()):
+    elif not archive and out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no samples of ours; choose an empty or new folder.")
 
     def drawn(part: Wanted) -> Iterator[UInt8[np.ndarray, "b h w c"]]:
@@ -80,18 +82,18 @@ def write_samples(
 
 
 def _to_folder(drawn: Drawn, wanted: Wanted, facts: dict[str, Any], out: Path) -> int:
-    with replaced(out / FACTS) as file:
-        file.write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
     names = facts["class_names"]
     digits = len(str(max(len(names) - 1, 0)))
     folders = {c: f"{c:0{digits}d}_{slug(name)}" for c, name in enumerate(names)} | {-1: "unconditional"}
     places = zip(wanted.labels.tolist(), wanted.index.tolist(), strict=True)
     paths = [out / folders[label] / f"{index:05d}.png" for label, index in places]
     missing = np.asarray([i for i, path in enumerate(paths) if not path.exists()], dtype=np.int64)
-    images = (image for batch in drawn(wanted.part(missing)) for image in batch)
-    for i, image in zip(missing, images, strict=True):
-        with replaced(paths[i]) as file:
-            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(file, format="PNG")
+    with closing(image for batch in drawn(wanted.part(missing)) for image in batch) as images:
+        for i, image in zip(missing, images, strict=True):
+            if i == missing[0]:  # whoever cannot draw leaves nothing
+                write_json(out / FACTS, facts)
+            with replaced(paths[i]) as file:
+                Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(file, format="PNG")
     return len(missing)
 
 

@@ -15,7 +15,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from t2h.data.table import ImageTable
 from t2h.device import on_main
 from t2h.errors import UserError
-from t2h.files import append_json, json_lines, last_value, recover, replaced, sweep, write_json
+from t2h.files import append_json, json_lines, last_value, read_object, reading, recover, replaced, sweep, write_json
 from t2h.pipeline import T2HPipeline
 from t2h.training.config import TrainConfig
 
@@ -58,10 +58,8 @@ class RunFolder:
         """
         if not self.config_file.exists():
             return None
-        try:
+        with reading(self.config_file, "configuration of a run", "restore it, or begin anew with another --out"):
             config = TrainConfig.from_yaml(self.config_file.read_text("utf-8"))
-        except UserError as error:
-            raise UserError(f"{self.config_file}: {error}") from error
         if config.learning.ema_rampup is None:  # written by version 0.1, whose average had a constant decay
             config = replace(config, learning=replace(config.learning, ema_rampup=0.0))
         return config
@@ -90,7 +88,9 @@ class RunFolder:
         try:
             lock.acquire(timeout=LOCK_SECONDS)
         except Timeout as error:
-            who = "process {pid} on {host}, since {since}".format(**read_json(holder)) if holder.exists() else "another"
+            who = "another"
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                who = "process {pid} on {host}, since {since}".format(**read_object(holder))
             raise UserError(f"{self.path} is trained by {who}; stop it, or choose another --out.") from error
         if self.found() != found:
             raise UserError(f"{self.path} was trained by another process just now; run the same command again.")
@@ -165,21 +165,10 @@ class RunFolder:
     def architecture(self) -> dict[str, Any] | None:
         """The configuration of the network that the checkpoints are of; None before the first."""
         file = self.pipeline_folder / "unet" / "config.json"
-        return read_json(file) if self.checkpoints() and file.exists() else None
-
-    def pipeline(self, step: int | None = None) -> T2HPipeline:
-        """The pipeline with the average weights of the checkpoint of ``step``, or of the last one.
-
-        Raises:
-            UserError: if there is no such checkpoint.
-        """
-        state = self.load(step)
-        if state is None:
-            raise UserError(f"{self.path} has no checkpoint yet.")
-        pipeline: Any = T2HPipeline.from_pretrained(self.pipeline_folder)
-        pipeline.unet.load_state_dict(state["ema"])
-        pipeline.register_to_config(images_seen=state["images_seen"])
-        return pipeline
+        if not self.checkpoints() or not file.exists():
+            return None
+        with reading(file, "configuration of a network", "remove the pipeline folder, and it is written anew"):
+            return read_object(file)
 
     def save_pipeline(self, pipeline: T2HPipeline) -> None:
         """Write pipeline/, in place of the one that is there."""
@@ -224,14 +213,6 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != "t2h-checkpoint":
         raise UserError(f"{file} is no checkpoint of t2h.")
     return state
-
-
-def read_json(file: Path) -> Any:
-    """The content of a JSON file of the run; a `UserError` if it is none."""
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is damaged; remove it, and it is written anew.") from error
 
 
 def classes_of(table: ImageTable) -> dict[str, list[Any]]:

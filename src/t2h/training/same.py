@@ -9,8 +9,9 @@ from typing import Any
 from t2h.data.sources import SOURCES, canonical
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
+from t2h.files import read_object, reading
 from t2h.training.config import TrainConfig
-from t2h.training.run import RunFolder, classes_of, read_json
+from t2h.training.run import RunFolder, classes_of
 
 
 def settled(run: RunFolder, config: TrainConfig, extend: bool = False) -> TrainConfig:
@@ -58,13 +59,11 @@ def check_images(run: RunFolder, table: ImageTable) -> None:
         UserError: if it did not.
     """
     now = classes_of(table)
-    old = read_json(run.classes_file) if run.classes_file.exists() else now
+    with reading(run.classes_file, "list of classes", "remove it, and it is written anew"):
+        old = read_object(run.classes_file) if run.classes_file.exists() else now
+        before, counts = (dict(zip(c["class_names"], c["class_counts"], strict=True)) for c in (old, now))
     if old == now:
         return
-    try:
-        before, counts = (dict(zip(c["class_names"], c["class_counts"], strict=True)) for c in (old, now))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{run.classes_file} is damaged; remove it, and it is written anew.") from error
     names = [name for name in {**before, **counts} if before.get(name) != counts.get(name)]
     changed = [f"{name}: {before.get(name, 0):,} images, now {counts.get(name, 0):,}" for name in names[:5]]
     changed += ["..."] * (len(names) > 5)

@@ -1,0 +1,496 @@
+"""What users bring to the command line, and what happens in places that are not as they should be.
+
+Each row is a command, what was done to its place before, and a part of the one line that must come: exit status 2, no
+traceback, and nothing written. The commands run in this process, so whatever else is raised fails the row.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from t2h.cli import VERBS, main
+from t2h.data.config import DataConfig, load_whole, long_tail_rows
+from t2h.evaluation.reference import make_reference
+from t2h.evaluation.reference_file import save_reference
+from t2h.features.classifier import ClassifierConfig, train_classifier
+from t2h.official import main_py
+
+NETWORK = {
+    "_class_name": "UNet2DModel",
+    "down_block_types": ["DownBlock2D"] * 2,
+    "up_block_types": ["UpBlock2D"] * 2,
+    "block_out_channels": [8, 8],
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "dropout": 0.0,
+}
+Make = Callable[[Path, Path], Any]
+"""From the shared files and the row's own empty folder."""
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, golden) -> Iterator[Path]:
+    """A run of two steps with samples and a result, a reference, an official checkpoint; a cache of its own."""
+    at = tmp_path_factory.mktemp("shared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("T2H_CACHE", str(at / "cache"))
+        (at / "net.json").write_text(json.dumps(NETWORK))
+        (at / "eyes.py").write_text("def see(images):\n    return images.flatten(1)\n")
+        data = "--data digits --imbalance 0.1"
+        learning = f"--steps 2 --batch-size 8 --network {at}/net.json --grid-every None"
+        assert call(f"train {data} {learning} --out {at}/run") == 0
+        assert call(f"sample {at}/run --per-class 2 --steps 2 --out {at}/s.npz") == 0
+        config = DataConfig("digits", imbalance=0.1)
+        table = load_whole(config)
+        eyes = train_classifier(table.images, table.labels, 10, ClassifierConfig(max_steps=1))
+        save_reference(make_reference(table, eyes, long_tail_rows(table, config)), at / "ref.safetensors")
+        judged = "--per-class 3 --steps 2 --metrics fid --resamples 0"
+        assert call(f"evaluate {at}/run --reference {at}/ref.safetensors {judged} --out {at}/res.json") == 0
+        shutil.copy(golden / "official_ckpt_trained.pt.xz", at / "ckpt.pt.xz")
+        yield at
+
+
+def call(command: str) -> int:
+    """The exit status, also where tyro leaves by itself."""
+    try:
+        return main(shlex.split(command))
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+def put(name: str, content: str | bytes = "mine") -> Make:
+    def make(_shared: Path, at: Path) -> None:
+        (at / name).parent.mkdir(parents=True, exist_ok=True)
+        (at / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+    return make
+
+
+def folder(name: str) -> Make:
+    return lambda _shared, at: (at / name).mkdir(parents=True)
+
+
+def edited(part: str, change: Callable[[Path], Any]) -> Make:
+    """A copy of the run as `at`/run, with one of its files changed."""
+
+    def make(shared: Path, at: Path) -> None:
+        shutil.copytree(shared / "run", at / "run")
+        change(at / "run" / part)
+
+    return make
+
+
+def text(old: str, new: str) -> Callable[[Path], None]:
+    def change(file: Path) -> None:
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new))
+
+    return change
+
+
+def written(content: str | bytes) -> Callable[[Path], Any]:
+    return lambda file: file.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def result(**entries: Any) -> Make:
+    """The result as `at`/a.json with other entries."""
+    whole = "res.json"
+    return lambda shared, at: put("a.json", json.dumps(json.loads((shared / whole).read_text()) | entries))(shared, at)
+
+
+def reference(**entries: Any) -> Make:
+    """The reference as `at`/r.safetensors, with other metadata (text) or tensors."""
+
+    def make(shared: Path, at: Path) -> None:
+        with safe_open(shared / "ref.safetensors", "numpy") as file:
+            metadata = dict(file.metadata())
+        tensors = load_file(shared / "ref.safetensors")
+        for name, value in entries.items():
+            (metadata if isinstance(value, str) else tensors)[name] = value
+        save_file(tensors, at / "r.safetensors", metadata)
+
+    return make
+
+
+def statistics(**arrays: Any) -> Make:
+    return lambda _shared, at: np.savez(at / "r.npz", **arrays)
+
+
+class Payload:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("ran").absolute(),)
+
+
+def saved(content: Any) -> Make:
+    return lambda _shared, at: torch.save(content, at / "c.pt")
+
+
+HUGE_HEADER = (1 << 60).to_bytes(8, "little") + b"{}"
+WEIGHTS = "pipeline/unet/diffusion_pytorch_model.safetensors"
+S = "sample {run} --out {at}/o --per-class 1 --steps 2 "
+INDEX = "pipeline/model_index.json"
+SCHEDULER = "pipeline/scheduler/scheduler_config.json"
+COPY = "sample {at}/run --out {at}/o --per-class 1 --steps 2"
+E = "evaluate {run} --reference {ref} --per-class 3 --steps 2 --metrics fid --out {at}/o.json "
+R = "evaluate {run} --reference {at}/r.safetensors --per-class 3 --steps 2 --out {at}/o.json"
+N = "evaluate {run} --reference {at}/r.npz --per-class 3 --steps 2 --features classifier --out {at}/o.json"
+C = "convert official {ckpt} {at}/o "
+K = "classify --data digits --imbalance 0.1 --arms long-tailed --quiet --seeds 0 --steps 1 --out {at}/o "
+F = "reference --data digits --features classifier --out {at}/r.safetensors "
+PLAN = "data: {d: {data: digits}}\nmethods: {ddpm: {}}\n"
+B = "benchmark {at}/p.yaml --dry-run --out {at}/o"
+
+BAD: list[tuple[str, Make | None, str]] = [
+    # numbers and names
+    (S + "--seed -1", None, "seed is -1"),
+    (S + "--w nan", None, "w is nan"),
+    (S + "--w -inf", None, "w is -inf"),
+    (S + "--eta inf", None, "eta is inf"),
+    (S + "--steps 1001", None, "takes 1 to 1000"),
+    (S + "--scheduler dpm-solver++ --steps 1000", None, "takes 1 to 999"),
+    (S + "--batch-size 0", None, "batch_size is 0; it must be at least 1"),
+    (S + "--per-class -3", None, "per_class is -3"),
+    (S + "--per-class 1000000000000", None, "not enough memory"),
+    (S + "--classes 3 3", None, "classes is 3 3; give at least one, each once"),
+    (S + "--classes cat", None, "unknown class 'cat'"),
+    (S + "--classes -1", None, "unknown class '-1'"),
+    (S + "--device tpu", None, "unknown device 'tpu'"),
+    (S + "--scheduler EDMEulerScheduler", None, "EDMEulerScheduler cannot draw"),
+    (S + "--scheduler DDIMInverseScheduler", None, "DDIMInverseScheduler cannot draw"),
+    (S + "--scheduler CogVideoXDPMScheduler", None, "CogVideoXDPMScheduler cannot draw"),
+    (S + "--scheduler UNet2DModel", None, "unknown scheduler"),
+    (S + "--scheduler flow", None, "cannot draw from a epsilon network"),
+    (S + "--mixed-precision fp16", None, "needs a CUDA device"),
+    (E + "--w nan", None, "w is nan; it must be a finite number"),
+    (E + "--w 1 1", None, "w is 1.0 1.0; give at least one, each once"),
+    (E + "--per-class 0", None, "per_class is 0"),
+    (E + "--batch-size 0", None, "batch_size is 0"),
+    (E + "--ks 0", None, "ks is 0"),
+    (E + "--ks -3", None, "ks is -3"),
+    (E + "--kid-subset-size 1", None, "kid_subset_size is 1; it must be at least 2"),
+    (E + "--quantile nan", None, "quantile is nan"),
+    (E + "--resamples -1", None, "resamples is -1"),
+    (E + "--metric-seed -1", None, "metric_seed is -1"),
+    (E + "--metrics fidd", None, "did you mean 'fid'"),
+    (E + "--features nosuch:f", None, "No module named 'nosuch'"),
+    (E + "--features nosuch", None, "unknown feature network"),
+    (C + "--image-size -8", None, "image_size is -8"),
+    (C + "--image-size 1", None, "whose size 2 divides"),
+    (C + "--w inf", None, "w is inf"),
+    (C + "--batch-size 0", None, "batch_size is 0"),
+    (C + "--num-classes 3", None, "has 5 classes, not the 3"),
+    (C + "--class-names a b", None, "2 class names for a network of 5 classes"),
+    (K + "--lr nan", None, "lr is nan"),
+    (K + "--lr -1", None, "lr is -1.0; it must be at least 0"),
+    (K + "--weight-decay inf", None, "weight_decay is inf"),
+    (K + "--seeds -1", None, "seeds is -1"),
+    (F + "--batch-size 0", None, "batch_size is 0"),
+    (F + "--resize x", None, "unknown resize 'x'"),
+    ("demo --out {at}/o --w nan", None, "w is nan"),
+    ("demo --out {at}/o --steps 0", None, "steps is 0"),
+    ("inspect transfer --references 0", None, "references is 0"),
+    ("compare {res} --w nan", None, "no result has a point at w = nan"),
+    ("compare {res} --w x", None, "a number or `best` is needed"),
+    ("compare {res} --metrics nosuch", None, "unknown metric of these results 'nosuch'"),
+    ("compare {res} --groups nosuch", None, "unknown group 'nosuch'"),
+    # nothing where a value is needed, as "$OUT" of a script that never set it
+    ("sample {run} --out ''", None, "no value in --out ''"),
+    ("sample ''", None, "no value in ''"),
+    ("report {run} --out=", None, "no value in"),
+    # a file where a folder is meant, and the reverse; outputs that would replace something else
+    (S + "--out {at}/f", put("f"), "f: there is a file where a folder is needed"),
+    (S + "--out {at}/f/x", put("f"), "f: there is a file where a folder is needed"),
+    (S + "--out {at}/d.npz", folder("d.npz"), "d.npz: there is a folder where a file is needed"),
+    (S + "--out {at}/d.npz", put("d.npz"), "d.npz"),
+    (S, put("o/notes.txt"), "is not empty and holds no samples of ours"),
+    (S, put("o/samples.json", "{"), "samples.json"),
+    (S, put("o/samples.json", "[1]"), "samples.json"),
+    (E + "--out {at}", None, "give a name that ends in .json"),
+    (E + "--out {at}/f/o.json", put("f"), "f: there is a file where a folder is needed"),
+    (E, folder("o.json"), "there is a folder where a file is needed"),
+    (E, put("o.json", ""), "o.json is no result file"),
+    (F + "--out {at}/r.txt", None, "give a name that ends in .safetensors or .npz"),
+    (F + "--out {at}/f/r.npz", put("f"), "there is a file where a folder is needed"),
+    (F, lambda shared, at: shutil.copy(shared / "run" / WEIGHTS, at / "r.safetensors"), "is no reference file"),
+    ("report {run} --out {at}/config.yaml", put("config.yaml"), "give a name that ends in .html"),
+    ("report {run} --out {at}/f/p.html", put("f"), "there is a file where a folder is needed"),
+    ("inspect data --plot {at}/x.png", None, "give a name that ends in .svg"),
+    ("convert official {ckpt} {at}/f", put("f"), "there is a file where a folder is needed"),
+    ("convert official {ckpt} {at}/o --overwrite", put("o/notes.txt"), "is no pipeline folder; give another place"),
+    ("convert to-official {run} {at}/o.pt", None, "cannot be this network"),
+    ("convert to-official {run} {at}/d --overwrite", folder("d"), "there is a folder where a file is needed"),
+    (K, put("o"), "there is a file where a folder is needed"),
+    ("demo --out {at}/f", put("f"), "there is a file where a folder is needed"),
+    ("benchmark digits --dry-run --out {at}/f", put("f"), "there is a file where a folder is needed"),
+    # the wrong thing
+    ("sample {at}/no", None, "no does not exist; give the folder of a run"),
+    ("sample {net}", None, "is no checkpoint: it is not written by torch.save"),
+    ("sample {ref}", None, "or no checkpoint at all"),
+    ("sample {run}/pipeline/unet", None, "holds no pipeline/"),
+    ("evaluate {res} --reference {ref}", None, "no folder of samples, no .npz and no run"),
+    ("evaluate {run} --reference {res}", None, "is no reference file"),
+    ("evaluate {run} --reference {npz}", None, "holds"),
+    ("evaluate {run} --reference {run}", None, "there is no reference file"),
+    ("evaluate {run} {at}/no --reference {ref}", None, "one run at a time"),
+    ("evaluate {npz} --w 1 --reference {ref}", None, "--w: for drawing from a run"),
+    ("evaluate {npz} --steps 5 --reference {ref}", None, "steps: for drawing from a run"),
+    ("compare {ref}", None, "is no result file"),
+    ("compare {net}", None, "is no result file"),
+    ("report {npz} --out {at}/p.html", None, "is no result file"),
+    ("report {run}/checkpoints --out {at}/p.html", None, "is no run"),
+    ("convert official {run}/checkpoints/step_00000002.pt {at}/o", None, "is a checkpoint of `t2h train`"),
+    ("convert official {ref} {at}/o", None, "or no checkpoint at all"),
+    ("convert to-official {net} {at}/o.pt", None, "is no checkpoint"),
+    ("benchmark {ref}", None, "is no plan of a benchmark"),
+    ("benchmark {at}/p.yml", None, "there is no plan"),
+    # damaged and hostile pipelines
+    (COPY, edited("pipeline/unet", shutil.rmtree), "pipeline"),
+    (COPY, edited(INDEX, text("{", "")), "pipeline is no whole pipeline folder"),
+    (COPY, edited(INDEX, written("[]")), "holds a list, not named entries"),
+    (COPY, edited("pipeline/unet/config.json", written("[]")), "holds a list"),
+    (COPY, edited("pipeline/unet/config.json", Path.unlink), "is no whole pipeline folder"),
+    (COPY, edited(INDEX, text('"diffusers"', '"antigravity"')), "its unet is antigravity."),
+    (COPY, edited(INDEX, text("UNet2DModel", "AutoencoderKL")), "is no whole pipeline folder"),
+    (COPY, edited(INDEX, text("UNet2DModel", "DDPMScheduler")), "its unet is diffusers.DDPMScheduler"),
+    (COPY, edited(INDEX, text('"w": 1.5', '"w": "x"')), "pipeline is no whole pipeline folder"),
+    (COPY, edited(INDEX, text('"steps": 50', '"steps": -1')), "pipeline: steps is -1"),
+    (COPY, edited("pipeline/unet/config.json", text('"sample_size": 8', '"sample_size": -8')), "images of (1, -8, -8)"),
+    (COPY, edited(SCHEDULER, text("linear", "squaredcos_cap_v2")), "'linear' is needed"),
+    (COPY, edited(WEIGHTS, Path.unlink), "is no whole pipeline folder"),
+    (COPY, edited(WEIGHTS, written(HUGE_HEADER)), "is no whole pipeline folder"),
+    (COPY, edited(WEIGHTS, lambda file: file.write_bytes(file.read_bytes()[:-9])), "is no whole pipeline folder"),
+    # damaged and hostile checkpoints
+    ("sample {at}/c.pt", put("c.pt", b""), "cannot be read"),
+    ("sample {at}/c.pt", put("c.pt", pickle.dumps(Payload())), "is no checkpoint"),
+    ("sample {at}/c.pt", saved({"ema_model": Payload()}), "which is code and was not run"),
+    ("sample {at}/c.pt", saved({"state_dict": {}}), "it holds state_dict, but net_model"),
+    ("sample {at}/c.pt", saved([1]), "it holds list"),
+    ("sample {at}/c.pt", saved({"ema_model": {"a": torch.zeros(1)}}), "not the weights of the official U-Net"),
+    ("sample {at}/c.pt", put("c.pt", b"\xfd7zXZ\x00junk"), "cannot be read"),
+    (
+        "sample {at}/step_2.pt",
+        lambda shared, at: shutil.copy(shared / "run/checkpoints/step_00000002.pt", at / "step_2.pt"),
+        "is a checkpoint of `t2h train`; give its run",
+    ),
+    (
+        "sample {at}/run/checkpoints/step_00000002.pt",
+        edited("checkpoints/step_00000002.pt", lambda file: file.write_bytes(file.read_bytes()[:999])),
+        "cannot be read",
+    ),
+    # damaged and hostile references
+    (R, put("r.safetensors", b""), "r.safetensors is no reference file"),
+    (R, put("r.safetensors", HUGE_HEADER), "r.safetensors is no reference file"),
+    (R, reference(seen_by="[1]"), "r.safetensors is no reference file"),
+    (R, reference(image_shape="[1]"), "r.safetensors is no reference file"),
+    (R, reference(class_names='["a"]'), "r.safetensors is no reference file"),
+    (R, reference(num_images="x"), "r.safetensors is no reference file"),
+    (R, reference(mean=np.zeros(5)), "its content is not what its sha256 says"),
+    (R, reference(labels=np.zeros(3, np.int64)), "its content is not what its sha256 says"),
+    (N, put("r.npz", b"PK\x03\x04xx"), "r.npz is no reference file"),
+    (N, lambda _shared, at: np.save((at / "r.npz").open("wb"), np.eye(2)), "r.npz is no reference file"),
+    (N, statistics(mu=np.zeros(4)), "`mu` and `sigma`"),
+    (N, statistics(mu=np.zeros(4), sigma=np.eye(3)), "r.npz"),
+    (N, statistics(mu=np.array([None] * 4), sigma=np.eye(4)), "r.npz is no reference file"),
+    # damaged results
+    ("compare {at}/a.json", put("a.json", "{"), "a.json is no result file"),
+    ("compare {at}/a.json", put("a.json", b"\xff\xfe"), "a.json is no result file"),
+    ("compare {at}/a.json", put("a.json", "[" * 100_000), "a.json is no result file"),
+    ("compare {at}/a.json", put("a.json", '{"version":' + "9" * 5_000 + "}"), "a.json is no result"),
+    ("compare {at}/a.json", result(version=9), "has version 9"),
+    ("compare {at}/a.json", result(points=[{"w": 10**400}]), "a.json is no result file"),
+    ("compare {at}/a.json", result(points=[{"w": 1, "num_images": "x"}]), "num_images is 'x'"),
+    ("report {at}/a.json --out {at}/p.html", result(data={"class_names": 3, "class_counts": 4}), "a.json is no result"),
+    ("report {at}/a.json", result(points=[{"w": 1, "metrics": {"fid": {"value": 1, "n": "x"}}}]), "n is 'x'"),
+    (E.replace("o.json", "a.json"), result(protocol=[1]), "a.json is no result file"),
+    # damaged runs, plans and studies
+    ("report {at}/run", edited("classes.json", written("{")), "classes.json is no"),
+    ("report {at}/run", edited("classes.json", written("[]")), "classes.json is no"),
+    (E.replace("{run}", "{at}/run"), edited("config.yaml", written("")), "config.yaml is no"),
+    (E.replace("{run}", "{at}/run"), edited("config.yaml", written(b"\xff")), "config.yaml is no"),
+    (
+        E.replace("{run}", "{at}/run"),
+        edited("config.yaml", written("!!python/object/apply:os.mkdir [ran]")),
+        "config.yaml is no",
+    ),
+    (B, put("p.yaml", ""), "it holds no entries"),
+    (B, put("p.yaml", "["), "is no plan of a benchmark"),
+    (B, put("p.yaml", b"\xff\xfe"), "p.yaml is no plan of a benchmark"),
+    (B, put("p.yaml", PLAN + "evaluation: {w: [.nan]}"), "w is nan"),
+    (B, put("p.yaml", PLAN + "evaluation: {per_class: 2.5}"), "is no plan of a benchmark"),
+    (B, put("p.yaml", PLAN + "evaluation: {steps: 2000}"), "takes 1 to 1000"),
+    (B, put("p.yaml", PLAN + "seeds: [a]"), "is no plan of a benchmark"),
+    (B, put("p.yaml", PLAN + "published: [{source: s, data: d-0.01, values: {a: x}}]"), "is no plan of a benchmark"),
+    (K, put("o/long-tailed/seed0.json", "{"), "seed0.json is no result of a classifier"),
+]  # fmt: skip
+
+
+def names(shared: Path, at: Path) -> dict[str, Path]:
+    files = {"run": "run", "ref": "ref.safetensors", "res": "res.json", "npz": "s.npz", "net": "net.json"}
+    return {"at": at, "ckpt": shared / "ckpt.pt.xz", **{name: shared / file for name, file in files.items()}}
+
+
+def listing(*folders: Path) -> dict[Path, int]:
+    return {path: path.stat().st_size for at in folders for path in at.rglob("*") if "cache" not in path.parts}
+
+
+@pytest.mark.parametrize(("command", "make", "says"), BAD, ids=[f"{i}-{row[0][:60]}" for i, row in enumerate(BAD)])
+def test_one_line_and_nothing_written(command, make, says, shared, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    if make is not None:
+        make(shared, tmp_path)
+    before = listing(shared, tmp_path)
+    assert call(command.format(**names(shared, tmp_path))) == 2
+    *bars, line = capfd.readouterr().err.rstrip("\n").split("\n")
+    assert line.startswith("t2h: ")
+    assert says in line
+    assert all("img/s" in bar for bar in bars)
+    assert listing(shared, tmp_path) == before
+
+
+def test_a_checkpoint_of_a_run_is_its_network(shared, tmp_path, capsys):
+    """The same images, drawn, judged, converted to and begun with."""
+    step = f"{shared}/run/checkpoints/step_00000002.pt"
+    assert call(f"sample {step} --per-class 2 --steps 2 --out {tmp_path}/s.npz") == 0
+    for name in ("images", "labels"):
+        assert (np.load(tmp_path / "s.npz")[name] == np.load(shared / "s.npz")[name]).all()
+    judged = "--per-class 3 --steps 2 --metrics fid --resamples 0"
+    assert call(f"evaluate {step} --reference {shared}/ref.safetensors {judged} --out {tmp_path}/a.json") == 0
+    theirs, ours = (json.loads(file.read_text())["points"] for file in (shared / "res.json", tmp_path / "a.json"))
+    assert theirs[0]["metrics"] == ours[0]["metrics"]
+    data = "--data digits --imbalance 0.1 --steps 1 --batch-size 8 --grid-every None"
+    assert call(f"train {data} --init {step} --out {tmp_path}/run") == 0
+
+
+def test_damage_that_the_page_can_do_without(shared, tmp_path):
+    """A log with lines that are no numbers, samples and grids that cannot be read: the rest is shown."""
+    shutil.copytree(shared / "run", tmp_path / "run")
+    lines = ['{"loss": NaN, "step": 1}', '{"loss": 1e400, "step": 2}', '{"loss": 1, "step": "x"}', "[" * 100_000]
+    lines += [
+        json.dumps({"loss": 2.0 - i, "step": i, "images_seen": "x", "transfer": {"t_edges": "x"}}) for i in (3, 4)
+    ]
+    (tmp_path / "run" / "metrics.jsonl").write_bytes("\n".join(lines).encode() + b"\n\xff\n")
+    put("run/grids/step_1.png", "junk")(shared, tmp_path)
+    put("run/samples/w_1.5/samples.json", '{"class_names": 3}')(shared, tmp_path)
+    assert call(f"report {tmp_path}/run --out {tmp_path}/p.html") == 0
+    page = (tmp_path / "p.html").read_text("utf-8")
+    assert "Training loss" in page
+    assert "samples of run are not shown" in page
+
+
+def test_names_of_others_are_no_markup_and_no_formula(shared, tmp_path, capsys):
+    name = "=1+1|<script>alert(1)</script>`*"
+    result(name=name)(shared, tmp_path)
+    shown = {}
+    for form in ("csv", "markdown", "html"):
+        assert call(f"compare {tmp_path}/a.json --format {form}") == 0
+        shown[form] = capsys.readouterr().out
+    assert "\n'=1+1|" in shown["csv"]
+    assert r"| =1+1\|\<script\>alert(1)\</script\>\`\* |" in shown["markdown"]
+    assert call(f"report {tmp_path}/a.json --out {tmp_path}/p.html") == 0
+    for page in (shown["html"], (tmp_path / "p.html").read_text("utf-8")):
+        assert "&lt;script&gt;alert(1)" in page
+        assert "<script>" not in page
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_every_help_and_table_prints_in_any_encoding(shared, tmp_path, encoding, monkeypatch):
+    """Without a home, and with a backend of matplotlib that is not installed, as in notebooks."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("MPLBACKEND", "nosuch")
+    monkeypatch.delenv("HOME", raising=False)
+    result(name="κλάση ☃")(shared, tmp_path)
+    for verb in VERBS:
+        assert call(f"{verb} --help") == 0
+    assert call(f"compare {tmp_path}/a.json") == 0
+    assert call(f"inspect data --plot {tmp_path}/a.svg") == 0
+    out.flush()
+    assert rb"\u03ba\u03bb\u03ac\u03c3\u03b7 \u2603" in out.buffer.getvalue()  # type: ignore[attr-defined]
+    assert (tmp_path / "a.svg").is_file()
+
+
+def test_the_first_of_several_processes_speaks(monkeypatch, capsys):
+    """Another waits, in which the launcher ends it; if the mistake was its own alone, it is said all the same."""
+    import t2h.errors
+
+    waited: list[float] = []
+    monkeypatch.setattr(t2h.errors.time, "sleep", waited.append)
+    for rank, seconds in (("0", []), ("1", [t2h.errors._FIRST_SPEAKS])):
+        monkeypatch.setenv("RANK", rank)
+        waited.clear()
+        assert call("compare nowhere.json") == 2
+        assert waited == seconds
+    assert capsys.readouterr().err.count("no result file nowhere.json") == 2
+
+
+def test_a_reader_that_leaves_is_no_error(shared):
+    """`t2h compare ... | head -1`"""
+    command = f"{shlex.quote(sys.executable)} -m t2h compare {shared}/res.json | true; echo ${{PIPESTATUS[0]}}"
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert ran.stdout.strip() in ("0", "141")
+    assert ran.stderr == ""
+
+
+def test_official_flags_and_places(shared, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words, says in (
+        (["--eval", "--logdir", "nowhere"], "has no checkpoint"),
+        (["--train", "--T", "0", "--data_type", "digits"], "num_timesteps is 0"),
+        (["--train", "--lr", "x"], "lr"),
+    ):
+        assert main_py(words) == 2
+        error = capsys.readouterr().err
+        assert says in error
+        assert error.startswith("main.py: ")
+    assert not list(tmp_path.iterdir())
+
+
+VERBS_THAT_WRITE = [
+    "sample {run} --per-class 2 --steps 2 --out {disk}/o",
+    "sample {run} --per-class 2 --steps 2 --out {disk}/o.npz",
+    "evaluate {run} --reference {ref} --per-class 3 --steps 2 --metrics fid --out {disk}/o.json",
+    "reference --data digits --features eyes:see --out {disk}/o.safetensors",
+    "report {run} --out {disk}/o.html",
+    "inspect data --plot {disk}/o.svg",
+    "convert official {ckpt} {disk}/o",
+]
+
+
+@pytest.fixture(params=["full", "read-only"])
+def disk(request, tmp_path) -> Iterator[Path]:
+    """A disk of some kilobytes that holds one file, or one that may only be read."""
+    options = "size=8k" if request.param == "full" else "ro"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", tmp_path], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a small disk")
+    if request.param == "full":
+        (tmp_path / "mine").write_bytes(bytes(4096))
+    yield tmp_path
+    subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
+@pytest.mark.parametrize("command", VERBS_THAT_WRITE, ids=lambda command: command.split(" -")[0].split()[0])
+def test_a_disk_that_takes_nothing(command, disk, shared, capfd, monkeypatch):
+    monkeypatch.chdir(shared)
+    before = listing(disk)
+    command = command.format(**names(shared, disk), disk=disk)
+    assert call(command) == 2
+    line = capfd.readouterr().err.rstrip("\n").split("\n")[-1]
+    assert line.startswith(f"t2h: {disk}")
+    assert "the disk is full" in line if before else "choose a place" in line
+    assert all(not path.name.endswith(".tmp") for path in disk.rglob("*"))
+    assert {path: size for path, size in listing(disk).items() if path in before} == before
