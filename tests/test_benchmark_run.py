@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from t2h.benchmark.run import BenchmarkFolder, run, state_of
 from t2h.benchmark.write import write_all
 from t2h.cli import main
 from t2h.results.result import read_result
+from t2h.training import loop
+from t2h.training.draw import draw_batch
 from t2h.training.run import RunFolder
 
 PLAN = {
@@ -138,9 +141,15 @@ def test_a_failed_cell_is_told_and_stops_nobody_and_is_retried_on_request(tmp_pa
     assert not failed.exists()
 
 
-def test_a_diverged_training_is_a_failure_and_no_figure(tmp_path):
-    wild = {"ddpm": {"objective": "ddpm", "learning": {"lr": 1e30, "grad_clip": 0.0}}}
-    outcome, said = do(tmp_path, plan(methods=wild, seeds=[0]))
+def test_a_diverged_training_is_a_failure_and_no_figure(tmp_path, monkeypatch):
+    def spoilt(training, x0, y, part=0):
+        batch = draw_batch(training, x0, y, part)
+        batch.xt.fill_(math.nan)
+        return batch
+
+    monkeypatch.setattr(loop, "draw_batch", spoilt)
+    longer = {"ddpm": {"objective": "ddpm", "learning": {"steps": 12}}}
+    outcome, said = do(tmp_path, plan(methods=longer, seeds=[0]))
     assert outcome.done == 0
     assert "FAILED" in said[0]
 

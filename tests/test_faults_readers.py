@@ -314,7 +314,7 @@ PATHS = [
     data("Fashion_MNIST", lambda: None, "Fashion_MNIST", refused="fashion-mnist: no train-images"),
     data("Digits", lambda: None, "Digits", "1,437 images"),
     data("cifra10", lambda: None, "cifra10", refused="did you mean 'cifar10'"),
-    data("empty", lambda: None, "=", refused="the path of data must be"),
+    data("empty", lambda: None, "=", refused="no value in --data"),
     data("absent", lambda: None, "./absent", refused="no such file or directory"),
     data("no such user", lambda: None, "~nobody-has-this-name/x", refused="no such user"),
     data("too long", lambda: None, "x" * 5000, refused="name too long"),

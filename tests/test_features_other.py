@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from t2h.errors import UserError, notice
-from t2h.evaluation.reference import Features, Reference
+from t2h.evaluation.reference import Features, Reference, tensors_of
 from t2h.evaluation.reference_file import save_reference
 from t2h.features import FeatureExtractor, base, cache, extract, extract_cached, load_extractor
 from t2h.features.base import pixels_sha256
@@ -227,6 +228,7 @@ def test_a_reference_file_does_not_choose_what_is_imported(
     statistics = feature_statistics(rng.normal(size=(20, 5)))
     seen_by = Features(name, "0" * 64, "its own", 5)
     reference = Reference("x", "train", statistics, "0", seen_by, (3, 8, 8), ("a",))
+    reference = dataclasses.replace(reference, sha256=state_sha256(tensors_of(reference)))
     save_reference(reference, Path("reference.safetensors"))
     np.savez("samples.npz", images=rng.integers(0, 256, (20, 8, 8, 3)).astype(np.uint8))
     assert main(["evaluate", "samples.npz", "--reference", "reference.safetensors", "--out", "result.json"]) == 2

@@ -57,7 +57,7 @@ def batch(x0: Tensor, y: Tensor, t: Tensor, eps: Tensor, dropped: bool = False) 
     nothing = torch.full_like(y, dropped, dtype=torch.bool)
     label = torch.full_like(y, 5) if dropped else y
     xt = SCHEDULE.add_noise(x0, eps, t)
-    return Batch(x0, y, t, eps, xt, label, nothing, x0, y, 0, torch.Generator().manual_seed(0))
+    return Batch(x0, y, t, eps, xt, label, nothing, x0, y, torch.arange(len(y)), torch.Generator().manual_seed(0))
 
 
 def golden_weights(golden: Path, denoiser: UNetDenoiser) -> dict[str, Tensor]:

@@ -156,7 +156,7 @@ def test_the_command(tmp_path: Path, capsys):
     [
         (["--t2h.window", "0.9", "0.1"], "the lower one first"),
         (["--t2h.window", "0.1", "0.2", "--t2h.t-min", "3"], "in place of t_min"),
-        (["--plot", "a.png"], "SVG"),
+        (["--plot", "a.png"], ".svg"),
         (["--references", "1"], "at least 2"),
     ],
 )

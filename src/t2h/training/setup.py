@@ -15,6 +15,7 @@ from t2h.data import load
 from t2h.data.augment import PARAMETERS
 from t2h.data.batches import BatchStream, Share
 from t2h.errors import UserError
+from t2h.files import reading
 from t2h.methods import build_objective
 from t2h.methods.base import Batch, Context
 from t2h.methods.objective import Objective
@@ -207,7 +208,8 @@ class Training:
 
     def restore(self, state: dict[str, Any], run: Path) -> None:
         """Go on from a checkpoint of ``run``; a `UserError` if it does not fit."""
-        try:
+        remedy = f"begin anew from its weights: --init {run} --out ANOTHER_FOLDER"
+        with reading(run, "run whose last checkpoint fits these options and this version", remedy):
             for name, part in self._parts().items():
                 if part is not None and state[name] is not None:
                     part.load_state_dict(state[name])
@@ -215,12 +217,6 @@ class Training:
             self.window = {name: total.to(self.accelerator.device) for name, total in state["window"].items()}
             self.window_parts = state["window_parts"]
             self.skipped = Skipped(**state.get("skipped", {}))
-        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-            what = " ".join(str(error).split())
-            raise UserError(
-                f"{run}: its last checkpoint does not fit this run, so another version or program wrote it "
-                f"({what[:200]}). Begin anew from its weights: --init {run} --out ANOTHER_FOLDER."
-            ) from error
         if not self.accelerator.is_main_process:
             for count in self.objective.counts().values():
                 count.zero_()
