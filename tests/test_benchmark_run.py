@@ -148,8 +148,8 @@ def test_a_diverged_training_is_a_failure_and_no_figure(tmp_path, monkeypatch):
         return batch
 
     monkeypatch.setattr(loop, "draw_batch", spoilt)
-    longer = {"ddpm": {"objective": "ddpm", "learning": {"steps": 12}}}
-    outcome, said = do(tmp_path, plan(methods=longer, seeds=[0]))
+    longer = PLAN["base"] | {"learning": PLAN["base"]["learning"] | {"steps": 12}}
+    outcome, said = do(tmp_path, plan(base=longer, methods={"ddpm": {"objective": "ddpm"}}, seeds=[0]))
     assert outcome.done == 0
     assert "FAILED" in said[0]
 

@@ -297,6 +297,7 @@ def official(run: Path, tmp_path: Path) -> Path:
     return path.parent
 
 
+@pytest.mark.slow
 def test_resume_from_an_official_checkpoint(official: Path, run: Path, data: Path, tmp_path: Path) -> None:
     more = f"--resume --resume_ckpt {official} --ckpt_step 2 --total_steps 3"
     assert main_py(train_line(data, tmp_path / "new", more)) == 0

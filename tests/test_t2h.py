@@ -363,7 +363,9 @@ def test_gates_that_meet():
     assert acceptance("hard", "t2h", COUNTS)[1, 2] == 1
 
 
-@pytest.mark.parametrize(("gate", "draws"), [("soft", 1), ("shrinkage", 1), (None, 7)])
+@pytest.mark.parametrize(
+    ("gate", "draws"), [("soft", 1), pytest.param("shrinkage", 1, marks=pytest.mark.slow), (None, 7)]
+)
 def test_draws_have_the_expectation(gate, draws):
     b, rounds = batch(6), 1500
     b.t.fill_(700)
