@@ -449,3 +449,25 @@ def test_a_disk_that_is_full_in_training_leaves_the_last_checkpoint(tmp_path):
     assert (
         train(TrainConfig.from_yaml(folder.config_file.read_text()), folder.path, progress=False).status == "finished"
     )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--resampling", "nan"],
+        ["--resampling", "-11"],
+        ["--dropout", "1"],
+        ["--resident-gib", "nan"],
+        ["--t2h.beta", "nan"],
+        ["--t2h.window", "nan", "0.3"],
+        ["--cbdm.tau", "inf"],
+        ["--sampling.w", "nan"],
+    ],
+    ids=" ".join,
+)
+def test_numbers_of_a_run_are_finite_and_in_range(words, tmp_path, capsys):
+    assert main(["train", "--data", "digits", "--out", str(tmp_path / "run"), *words]) == 2
+    line = capsys.readouterr().err
+    assert "must be" in line
+    assert line.count("\n") == 1
+    assert not (tmp_path / "run").exists()

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from kill_tools import Killer
 from t2h.training.run import RunFolder, read_checkpoint
@@ -120,6 +121,9 @@ def content(path: Path) -> Any:
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             return {name: arrays[name].tolist() for name in arrays.files}
+    if path.suffix == ".safetensors":  # the order of whose metadata is another each time
+        with safe_open(path, "numpy") as file:
+            return file.metadata(), {name: file.get_tensor(name).tolist() for name in file.keys()}  # noqa: SIM118
     if path.suffix == ".json":
         return _timeless(json.loads(path.read_text()))
     return path.read_bytes()

@@ -6,10 +6,12 @@ import difflib
 import errno
 import functools
 import io
+import math
 import os
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import is_dataclass
 from typing import Literal, get_args, get_origin, get_type_hints
 
 _FIRST_SPEAKS = 10.0  # seconds
@@ -65,6 +67,16 @@ def check_numbers(options: object, **least: int | float) -> None:
                 raise UserError(f"{name} is {number}; it must be at least {low:g}.")
             if not right or (number is not None and not abs(number) <= sys.float_info.max):
                 raise UserError(f"{name} is {number}; it must be a {'whole' if whole else 'finite'} number.")
+
+
+def check_finite(options: object, prefix: str = "") -> None:
+    """Raise a `UserError` for a number of a dataclass, or of one inside it, that is NaN or infinite."""
+    for name, value in vars(options).items():
+        if is_dataclass(value):
+            check_finite(value, f"{prefix}{name}.")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise UserError(f"{prefix}{name} is {number}; it must be a finite number.")
 
 
 def check_unique(name: str, values: Sequence[object]) -> None:

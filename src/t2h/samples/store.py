@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 
 from t2h.errors import UserError
-from t2h.files import check_place, replaced, write_json
+from t2h.files import check_place, replaced, sweep, write_json
 from t2h.pipeline import T2HPipeline
 from t2h.samples.draw import Wanted, draw
 from t2h.samples.read import FACTS, FORMAT, read_facts, read_samples, slug
@@ -72,7 +72,7 @@ def write_samples(
         if changed:
             shown = "; ".join(f"{key}: {old.get(key)} -> {facts[key]}" for key in changed if key != "class_counts")
             raise UserError(f"{out} holds samples that were drawn otherwise ({shown}); choose another place for these.")
-    elif not archive and out.exists() and any(out.iterdir()):
+    elif not archive and out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise UserError(f"{out} is not empty and holds no samples of ours; choose an empty or new folder.")
 
     def drawn(part: Wanted) -> Iterator[UInt8[np.ndarray, "b h w c"]]:
@@ -87,6 +87,8 @@ def _to_folder(drawn: Drawn, wanted: Wanted, facts: dict[str, Any], out: Path) -
     folders = {c: f"{c:0{digits}d}_{slug(name)}" for c, name in enumerate(names)} | {-1: "unconditional"}
     places = zip(wanted.labels.tolist(), wanted.index.tolist(), strict=True)
     paths = [out / folders[label] / f"{index:05d}.png" for label, index in places]
+    for folder in {out, *(path.parent for path in paths)}:
+        sweep(folder)
     missing = np.asarray([i for i, path in enumerate(paths) if not path.exists()], dtype=np.int64)
     with closing(image for batch in drawn(wanted.part(missing)) for image in batch) as images:
         for i, image in zip(missing, images, strict=True):

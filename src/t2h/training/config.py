@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
 import tyro
 import yaml
 
 from t2h.data.config import DataConfig
 from t2h.device import Precision
-from t2h.errors import UserError
+from t2h.errors import UserError, check_finite
 from t2h.methods import MethodOptions
 from t2h.process import NoiseSchedule, Prediction, Process, RectifiedFlow, TimeDraw
 from t2h.sampling import Sampling, SamplingFlags, own_sampling
+from t2h.training.typed import typed
 
 
 @dataclass(frozen=True)
@@ -156,10 +155,15 @@ class MachineConfig:
 _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
     ("at least 1", lambda value: value >= 1, ("steps", "batch_size", "accumulate", "log_every", "keep")),
     ("at least 0", lambda value: value >= 0, ("warmup_steps", "grad_clip", "ema_rampup", "references")),
-    ("at least 0", lambda value: value >= 0, ("save_every", "grid_every", "checkpoint_minutes", "workers")),
+    (
+        "at least 0",
+        lambda value: value >= 0,
+        ("save_every", "grid_every", "checkpoint_minutes", "workers", "resident_gib"),
+    ),
     ("in (0, 1]", lambda value: 0 < value <= 1, ("lr",)),
-    ("in [0, 1)", lambda value: 0 <= value < 1, ("ema_decay",)),
+    ("in [0, 1)", lambda value: 0 <= value < 1, ("ema_decay", "dropout")),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("label_dropout", "augment")),
+    ("in [-10, 10]", lambda value: abs(value) <= 10, ("resampling",)),
 )
 
 
@@ -180,7 +184,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self.process.make()
-        values = vars(self.learning) | vars(self.machine)
+        check_finite(self)
+        values = vars(self.network) | vars(self.learning) | vars(self.machine)
         for allowed, fits, names in _RANGES:
             for name in names:
                 if values[name] is not None and not fits(values[name]):
@@ -204,7 +209,7 @@ class TrainConfig:
     def from_yaml(cls, text: str) -> TrainConfig:
         """The configuration of a YAML text; a `UserError` where it is none."""
         try:
-            return _typed(cls, _moved(yaml.safe_load(text)))
+            return typed(cls, _moved(yaml.safe_load(text)))
         except (yaml.YAMLError, TypeError, AttributeError) as error:
             raise UserError(f"this is not the configuration of a training run: {str(error).splitlines()[0]}") from error
 
@@ -219,22 +224,3 @@ def _moved(tree: Any) -> Any:
         if old in machine:
             tree |= {"machine": machine, part: {new: machine.pop(old), **(tree.get(part) or {})}}
     return tree
-
-
-def _typed(hint: Any, value: Any) -> Any:
-    """Plain YAML values as the hinted type: dataclasses, tuples and numbers of them, and None where it is allowed."""
-    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
-    if get_origin(hint) in (Union, types.UnionType):
-        return None if value is None else _typed(kinds[0], value)
-    if get_origin(hint) is tuple:
-        return tuple(_typed(kinds[0], item) for item in value)
-    if hint in (Path, float):
-        return hint(value)
-    if not (isinstance(hint, type) and dataclasses.is_dataclass(hint)):
-        return value
-    if not isinstance(value, dict):
-        raise TypeError("it is empty" if value is None else f"{value!r} where entries are needed")
-    hints = get_type_hints(hint)
-    if unknown := sorted(set(value) - set(hints)):
-        raise UserError(f"the configuration has unknown entries: {', '.join(unknown)}")
-    return hint(**{key: _typed(hints[key], item) for key, item in value.items()})
