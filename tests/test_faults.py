@@ -22,23 +22,18 @@ import pytest
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
 
+from objective_tools import NETWORK
 from t2h import T2HPipeline, UserError
 from t2h.cli import main
 from t2h.data import DataConfig
 from t2h.device import make_accelerator
+from t2h.pipeline.read import read_checkpoint
 from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig, loop, train
 from t2h.training.loop import draw_batch, take_step
-from t2h.training.run import RunFolder, read_checkpoint
+from t2h.training.run import RunFolder
 from t2h.training.setup import Training
 from t2h.training.skipped import IN_A_ROW
 
-NETWORK = {
-    "block_out_channels": [8, 16],
-    "down_block_types": ["DownBlock2D", "DownBlock2D"],
-    "up_block_types": ["UpBlock2D", "UpBlock2D"],
-    "layers_per_block": 1,
-    "norm_num_groups": 2,
-}
 TINY = TrainConfig(
     data=DataConfig(imbalance=0.1),
     network=NetworkConfig(network=json.dumps(NETWORK)),

@@ -242,7 +242,7 @@ def test_a_checkpoint_of_a_run_is_a_guide(tmp_path: Path) -> None:
     early = make(seed=2, dtype=torch.float32).unet
     (tmp_path / "run" / "checkpoints").mkdir()
     file = tmp_path / "run" / "checkpoints" / "step_00000010.pt"
-    torch.save({"ema": early.state_dict()}, file)
+    torch.save({"format": "t2h-checkpoint", "images_seen": 10, "ema": early.state_dict()}, file)
     facts = facts_of(make(), Sampling(guide=str(file)))
     assert facts["guide_sha256"] == weights_sha256(early.double())
     file.write_bytes(b"no checkpoint")

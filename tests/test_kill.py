@@ -17,17 +17,12 @@ import torch
 from safetensors import safe_open
 
 from kill_tools import Killer
-from t2h.training.run import RunFolder, read_checkpoint
+from objective_tools import NETWORK
+from t2h.pipeline.read import read_checkpoint
+from t2h.training.run import RunFolder
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
-NETWORK = {
-    "block_out_channels": [8, 16],
-    "down_block_types": ["DownBlock2D", "DownBlock2D"],
-    "up_block_types": ["UpBlock2D", "UpBlock2D"],
-    "layers_per_block": 1,
-    "norm_num_groups": 2,
-}
 TRAIN = ["train", "--network", "network.json", "--batch-size", "4", "--imbalance", "0.1", "--device", "cpu"]
 TRAIN += ["--log-every", "2", "--grid-every", "None", "--objective", "t2h", "--sampling.steps", "2"]
 

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from diffusers import UNet2DModel
 
-from t2h.convert.official import OfficialCheckpoint, merged, read_official, read_torch
+from t2h.convert.official import OfficialCheckpoint, merged, read_official
 from t2h.convert.unet import GROUPS, TIME_TABLE, from_diffusers
 from t2h.errors import UserError
-from t2h.files import check_place, reading, recover, replaced
+from t2h.files import check_place, recover, replaced
 from t2h.network import unet_architecture
 from t2h.pipeline import T2HPipeline
-from t2h.pipeline.read import read_folder
+from t2h.pipeline.read import read_average
 from t2h.process import NoiseSchedule, Process
 
 __all__ = [
@@ -40,16 +40,11 @@ def from_checkpoint(path: Path) -> T2HPipeline:
     """The pipeline with the average weights of a checkpoint: RUN/checkpoints/*.pt of a run of ours, or an official one.
 
     Raises:
-        UserError: as `from_official` and `read_folder`.
+        UserError: as `from_official` and `read_average`.
     """
     folder = recover(path.absolute().parent.parent / "pipeline")
-    if path.absolute().parent.name != "checkpoints" or not folder.is_dir():
-        return from_official(path)
-    state, pipeline = read_torch(path), read_folder(T2HPipeline, folder)
-    with reading(path, "checkpoint of this run", "give another one, or the run"):
-        pipeline.unet.load_state_dict(state["ema"])
-        pipeline.register_to_config(images_seen=int(state["images_seen"]))
-    return pipeline
+    ours = path.absolute().parent.name == "checkpoints" and folder.is_dir()
+    return read_average(T2HPipeline, folder, path) if ours else from_official(path)
 
 
 def from_official(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from t2h.errors import UserError
 from t2h.files import recover
-from t2h.pipeline.read import read_folder
+from t2h.pipeline.read import read_average, read_folder
 from t2h.process import Process
 
 Scale = float | Float[Tensor, "b 1 1 1"]
@@ -85,7 +85,8 @@ def load_guide(source: str, pipeline: Any) -> ModelMixin:
         raise UserError(
             f"the guide {source} is no run, no pipeline folder and no checkpoint of a run; give --guide one."
         )
-    other = read_folder(type(pipeline), folder)
+    kind = type(pipeline)
+    other = read_average(kind, folder, path) if path.is_file() else read_folder(kind, folder)
     for what, of in {
         "classes": lambda p: p.config["class_names"] if p.num_classes else None,
         "images": lambda p: p.image_shape,
@@ -93,9 +94,4 @@ def load_guide(source: str, pipeline: Any) -> ModelMixin:
     }.items():
         if of(other) != of(pipeline):
             raise UserError(f"the guide {source} has other {what} than the network: {of(other)}, not {of(pipeline)}.")
-    if path.is_file():
-        try:
-            other.unet.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["ema"])
-        except Exception as error:
-            raise UserError(f"the guide {source} cannot be read as a checkpoint of {folder.parent}.") from error
     return nn.Module.to(other.unet, pipeline.unet.dtype)  # the method of diffusers warns

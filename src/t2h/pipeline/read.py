@@ -1,7 +1,8 @@
-"""Reading a pipeline folder that may come from anywhere."""
+"""Reading pipeline folders, and the checkpoints of runs, that may come from anywhere."""
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from diffusers import ModelMixin, SchedulerMixin
 from diffusers.utils import logging
 
+from t2h.errors import UserError
 from t2h.files import read_object, reading
 from t2h.process import Process
 
@@ -45,3 +47,35 @@ def read_folder(kind: Any, folder: Path) -> Any:
         _ = pipeline.sampling, Process.of(pipeline.scheduler)  # check themselves
         pipeline.unet.to(memory_format=torch.channels_last)
         return pipeline
+
+
+def read_average(kind: Any, folder: Path, file: Path) -> Any:
+    """The pipeline of a run in its folder, with the average weights of one of the run's checkpoints.
+
+    Raises:
+        UserError: as `read_folder` and `read_checkpoint`, or if the checkpoint is of another network.
+    """
+    pipeline = read_folder(kind, folder)
+    state = read_checkpoint(file)
+    with reading(file, "checkpoint of this run", "give another one, or the run"):
+        pipeline.unet.load_state_dict(state["ema"])
+        pipeline.register_to_config(images_seen=int(state["images_seen"]))
+    return pipeline
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """The content of a checkpoint, if every byte is as it was written, as far as the archive's CRC-32 tell.
+
+    Raises:
+        UserError: if it cannot be read, is damaged, or is none of ours.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if (bad := archive.testzip()) is not None:
+                raise ValueError(bad)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes them raise almost anything
+        raise UserError(f"{file} cannot be read as a checkpoint: it is damaged or none.") from error
+    if not isinstance(state, dict) or state.get("format") != "t2h-checkpoint":
+        raise UserError(f"{file} is no checkpoint of t2h.")
+    return state

@@ -13,7 +13,7 @@ import yaml
 
 from t2h.data.config import DataConfig
 from t2h.device import Precision
-from t2h.errors import UserError, check_finite
+from t2h.errors import UserError, check_finite, check_numbers
 from t2h.methods import MethodOptions
 from t2h.process import NoiseSchedule, Prediction, Process, RectifiedFlow, TimeDraw
 from t2h.sampling import Sampling, SamplingFlags, own_sampling
@@ -153,13 +153,6 @@ class MachineConfig:
 
 
 _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
-    ("at least 1", lambda value: value >= 1, ("steps", "batch_size", "accumulate", "log_every", "keep")),
-    ("at least 0", lambda value: value >= 0, ("warmup_steps", "grad_clip", "ema_rampup", "references")),
-    (
-        "at least 0",
-        lambda value: value >= 0,
-        ("save_every", "grid_every", "checkpoint_minutes", "workers", "resident_gib"),
-    ),
     ("in (0, 1]", lambda value: 0 < value <= 1, ("lr",)),
     ("in [0, 1)", lambda value: 0 <= value < 1, ("ema_decay", "dropout")),
     ("in [0, 1]", lambda value: 0 <= value <= 1, ("label_dropout", "augment")),
@@ -185,6 +178,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         self.process.make()
         check_finite(self)
+        check_numbers(self.learning, steps=1, batch_size=1, accumulate=1, warmup_steps=0, grad_clip=0)
+        check_numbers(self.learning, ema_rampup=0, references=0)
+        check_numbers(self.machine, log_every=1, keep=1, save_every=0, grid_every=0, checkpoint_minutes=0)
+        check_numbers(self.machine, workers=0, resident_gib=0)
         values = vars(self.network) | vars(self.learning) | vars(self.machine)
         for allowed, fits, names in _RANGES:
             for name in names:

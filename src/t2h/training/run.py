@@ -13,7 +13,6 @@ import re
 import socket
 import sys
 import time
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -27,8 +26,20 @@ from filelock import FileLock, Timeout
 from t2h.data.table import ImageTable
 from t2h.device import on_main
 from t2h.errors import UserError
-from t2h.files import append_json, json_lines, last_value, read_object, reading, recover, replaced, sweep, write_json
+from t2h.files import (
+    append_json,
+    json_lines,
+    last_value,
+    read_object,
+    reading,
+    recover,
+    replaced,
+    sweep,
+    write_json,
+    write_text,
+)
 from t2h.pipeline import T2HPipeline
+from t2h.pipeline.read import read_checkpoint
 from t2h.training.config import TrainConfig
 
 LOCK_SECONDS = 6.0  # a training that was killed may leave loaders, which hold its lock for up to 5 s
@@ -98,8 +109,7 @@ class RunFolder:
 
     def begin(self, config: TrainConfig, table: ImageTable, step: int) -> None:
         """Write configuration and classes; remove what was written after ``step``, and what a kill has left."""
-        with replaced(self.config_file) as file:
-            file.write_text(config.to_yaml(), encoding="utf-8")
+        write_text(self.config_file, config.to_yaml())
         write_json(self.classes_file, classes_of(table))
         self.rewind(step)
         sweep(self.path, "config.yaml", "classes.json", "metrics.jsonl", "pipeline", ".holder.json")
@@ -193,26 +203,7 @@ class RunFolder:
         """Drop the metrics after ``step``, which are written again, and a line that a kill cut short."""
         text = "".join(json.dumps(line) + "\n" for line in self.metrics() if line.get("step", step + 1) <= step)
         if not self.metrics_file.exists() or self.metrics_file.read_text("utf-8") != text:
-            with replaced(self.metrics_file) as file:
-                file.write_text(text, encoding="utf-8")
-
-
-def read_checkpoint(file: Path) -> dict[str, Any]:
-    """The content of a checkpoint, if every byte is as it was written, as far as the archive's CRC-32 tell.
-
-    Raises:
-        UserError: if it cannot be read, is damaged, or is none of ours.
-    """
-    try:
-        with zipfile.ZipFile(file) as archive:
-            if (bad := archive.testzip()) is not None:
-                raise ValueError(bad)
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes them raise almost anything
-        raise UserError(f"{file} cannot be read as a checkpoint: it is damaged or none.") from error
-    if not isinstance(state, dict) or state.get("format") != "t2h-checkpoint":
-        raise UserError(f"{file} is no checkpoint of t2h.")
-    return state
+            write_text(self.metrics_file, text)
 
 
 def classes_of(table: ImageTable) -> dict[str, list[Any]]:
