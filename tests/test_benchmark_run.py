@@ -111,6 +111,22 @@ def test_the_command_from_plan_to_page_and_again(tmp_path, capsys):
     assert changed == {"benchmark.json", "benchmark.html", "digits-0.1/report.html"}
 
 
+def test_a_w_for_each_class(tmp_path):
+    """Asked for later, it is chosen among the points, and nothing is trained or judged again."""
+    curve = PLAN["evaluation"] | {"w": [0.0, 1.5], "metrics": ["fid"]}
+    assert do(tmp_path, plan(evaluation=curve, seeds=[0]))[0].done == 2
+    before = stamps(tmp_path)
+    chosen = plan(evaluation=curve | {"w_per": "class"}, seeds=[0])
+    place = BenchmarkFolder(tmp_path, "cpu", progress=False)
+    assert {state_of(cell, chosen, place) for cell in chosen.cells(device="cpu")} == {"begun"}
+    assert do(tmp_path, chosen)[0].done == 2
+    after = stamps(tmp_path)
+    assert not {name for name in before if name.endswith(".safetensors") and before[name] != after[name]}
+    result = read_result(tmp_path / "digits-0.1/t2h/seed0/results/benchmark.json")
+    assert set(result.choice.w_table.values()) <= {0.0, 1.5}
+    assert "with a w for each class" in write_all(chosen, chosen.cells(device="cpu"), place)
+
+
 def test_a_failed_cell_is_told_and_stops_nobody_and_is_retried_on_request(tmp_path, monkeypatch):
     real, out = run_module.evaluate_run, tmp_path / "out"
 

@@ -20,7 +20,7 @@ from t2h.benchmark.show import difference_text, spread_text, written
 from t2h.benchmark.table import Part, as_json, make_part, measures, summarise
 from t2h.benchmark.transfer import Transfer
 from t2h.results.compare import Measure
-from t2h.results.point import Group, Metrics, Point, Value
+from t2h.results.point import Choice, Group, Metrics, Point, Value
 from t2h.results.result import Result
 
 DOCS = Path(__file__).parents[1] / "docs" / "benchmark"
@@ -92,6 +92,26 @@ def test_the_best_w_is_one_for_all_seeds():
     assert {name: row.w for name, row in by_method.items()} == {"ddpm": 1.5, "t2h": 0.0, "cm": 1.5}
     assert by_method["t2h"].entries[0].spread.mean == 9
     assert by_method["t2h"].entries[0].difference.mean == pytest.approx(-3)  # against the baseline at its own best w
+
+
+def test_what_half_of_the_images_chose_has_tables_of_its_own():
+    plan, results = made()
+    assert {part.choice for part in summarise(plan, results)} == {"1.5", "best"}
+
+    def judged(result: Result, add: float) -> Point:
+        return Point(None, 5, metrics={"fid": Value(result.points[1].metrics["fid"].value + add)})
+
+    for cell, result in results.items():
+        found = judged(result, 1.0), judged(result, -2.0 if cell.method == "t2h" else 0.5)
+        choice = Choice("class", [0.0, 1.5], {"a": 0.0, "b": 1.5}, [], [1.5, 1.5], mixture=found[1], single=found[0])
+        results[cell] = replace(result, choice=choice)
+    parts = {part.choice: part for part in summarise(plan, results)}
+    single, mixture = ({row.method: row for row in parts[name].rows} for name in ("single", "mixture"))
+    assert single["t2h"].w is mixture["t2h"].w is None
+    assert single["t2h"].entries[0].spread.mean == pytest.approx(32.5 / 3 + 1)
+    assert mixture["t2h"].entries[0].difference.mean == pytest.approx((32.5 - 36) / 3 - 2.5)
+    text = written(plan, list(parts.values()), "text")
+    assert "with a w for each class, chosen on one half of the images" in text
 
 
 def test_ranks_and_their_agreement():

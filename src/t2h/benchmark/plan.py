@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -50,10 +50,14 @@ class EvaluationPlan:
     """Bootstrap resamples over images in each result; the table's intervals are over seeds."""
     held_out_split: str | None = None
     """A split that no model was trained on, for memorisation."""
+    w_per: Literal["class", "group"] | None = None
+    """Choose a w for each class, or for head, medium and tail, on one half of the images too, judged on the other."""
 
     def __post_init__(self) -> None:
         check_unique("evaluation.w", self.w)
         check_numbers(self, per_class=1, w=-math.inf)
+        if self.w_per not in (None, "class", "group"):
+            raise UserError(f"evaluation.w_per is {self.w_per!r}; use class or group.")
         if "fid" not in self.metrics:
             raise UserError("evaluation.metrics lacks fid, by which the best w and the ranks are found.")
         _ = self.options, Sampling().overridden(self.sampling)  # check themselves
@@ -61,7 +65,7 @@ class EvaluationPlan:
     @property
     def options(self) -> MetricOptions:
         """As the judge takes them."""
-        return MetricOptions(metrics=self.metrics, resamples=self.resamples)
+        return MetricOptions(metrics=self.metrics, resamples=self.resamples, w_per=self.w_per)
 
 
 @dataclass(frozen=True)

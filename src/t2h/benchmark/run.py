@@ -68,12 +68,14 @@ class BenchmarkFolder:
 
 
 def result_of(cell: Cell, plan: Plan, place: BenchmarkFolder) -> Result | None:
-    """The cell's result, if it has all points that the plan asks for."""
+    """The cell's result, if it has all points that the plan asks for, and the w of each class."""
     file = place.result_file(cell)
     if not file.exists():
         return None
     result = read_result(file)
-    return result if set(plan.evaluation.w) <= {point.w for point in result.points} else None
+    asked, points = plan.evaluation, {point.w for point in result.points}
+    chosen = asked.w_per is None or (result.choice is not None and result.choice.per == asked.w_per)
+    return result if chosen and set(asked.w) <= points else None
 
 
 def state_of(cell: Cell, plan: Plan, place: BenchmarkFolder) -> State:

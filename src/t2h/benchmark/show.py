@@ -15,13 +15,18 @@ from t2h.results.table import FORMATS, Table, table
 _FID = [Measure("fid", group) for group in (None, *GROUPS)]
 _THIRDS = 3  # of the noise levels
 _MINUS = " minus "
+_CHOICES = {
+    "best": "at each method's best w",
+    "single": "at the best w of one half of the images, on the other half",
+    "mixture": "with a w for each class, chosen on one half of the images, on the other half",
+}
 
 
 def tables(plan: Plan, parts: Sequence[Part]) -> list[Table]:
     """FID overall and by group, its difference to the baseline, other metrics, and ranks; then what papers print."""
     found = []
     for part in parts:
-        title = f"{part.data}, " + ("at each method's best w" if part.choice == "best" else f"at w = {part.choice}")
+        title = f"{part.data}, {_CHOICES.get(part.choice, f'at w = {part.choice}')}"
         there = dict.fromkeys(entry.measure for row in part.rows for entry in row.entries)
         others = [measure for measure in there if measure.group is None and measure.key != "fid"]
         spread, difference = f"{title}: mean ± standard deviation", f"{title}: paired difference to {plan.baseline}"
@@ -33,7 +38,7 @@ def tables(plan: Plan, parts: Sequence[Part]) -> list[Table]:
         found.append(_ranks(part, f"{title}: rank by FID with each seed"))
         if part.transfers:
             found.append(_transfers(part))
-        if part.choice != "best":
+        if part.choice not in _CHOICES:
             found += [_published(plan, part, p) for p in plan.published if p.data == part.data]
     return found
 
@@ -45,7 +50,10 @@ def _by_method(
     title: str,
     remarks: Sequence[str] = (),
 ) -> Table:
-    cells = [[row.method, f"{row.w:g}", len(row.seeds), *(text(row.find(m)) for m in measures)] for row in rows]
+    ws = ["" if row.w is None else f"{row.w:g}" for row in rows]
+    cells = [
+        [row.method, w, len(row.seeds), *(text(row.find(m)) for m in measures)] for w, row in zip(ws, rows, strict=True)
+    ]
     return table(["method", "w", "seeds", *(measure.title for measure in measures)], cells, title, remarks)
 
 

@@ -35,10 +35,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """A method at one w."""
+    """A method at one w, or at those that halves of the images chose."""
 
     method: str
-    w: float
+    w: float | None
     seeds: tuple[int, ...]
     entries: tuple[Entry, ...]
 
@@ -63,7 +63,7 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one data set at one choice of w, "1.5" or "best"."""
+    """The rows of one data set at one choice of w: "1.5", "best", "single" or "mixture"."""
 
     data: str
     choice: str
@@ -74,13 +74,17 @@ class Part:
 
 
 def summarise(
-    plan: Plan, results: Results, transfers: Sequence[Transfer] = (), choices: Sequence[str] = ("1.5", "best")
+    plan: Plan,
+    results: Results,
+    transfers: Sequence[Transfer] = (),
+    choices: Sequence[str] = ("1.5", "best", "single", "mixture"),
 ) -> list[Part]:
     """The tables of a benchmark, a part for each data set and choice of w; methods without a result are left out.
 
     "best" is, for each method, the w with the lowest mean FID over its seeds: one w for all seeds. It is chosen on the
-    same samples that it is reported on, so it flatters every method, and one with a jagged curve the most. Transfers
-    do not depend on w; they stand in the first part of their data set.
+    same samples that it is reported on, so it flatters every method, and one with a jagged curve the most. "single" and
+    "mixture" are the best w and the w of each class that one half of a seed's images chose, judged on the other half;
+    they are there where the plan has `w_per`. Transfers do not depend on w; they stand in the data set's first part.
     """
     parts: list[Part] = []
     for data in dict.fromkeys(cell.data for cell in results):
@@ -97,14 +101,8 @@ def summarise(
 
 def make_part(data: str, choice: str, methods: Mapping[str, Seeds], baseline: str) -> Part:
     """The part of one data set at one choice of w, from the results of each method by seed."""
-    chosen: dict[str, tuple[float, dict[int, Point]]] = {}
-    for method, results in methods.items():
-        fids = {w: sum(values) for w, values in fids_by_w(results).items() if len(values) == len(results)}
-        w = min(fids, key=lambda w: fids[w], default=None) if choice == "best" else float(choice)
-        points = {} if w is None else {seed: point_at(results[seed], str(w)) for seed in sorted(results)}
-        found = {seed: point for seed, point in points.items() if point is not None}
-        if w is not None and found:
-            chosen[method] = w, found
+    every = {method: _points(choice, results) for method, results in methods.items()}
+    chosen = {method: (w, found) for method, (w, found) in every.items() if found}
     shown = measures([point for _, points in chosen.values() for point in points.values()])
     base = chosen.get(baseline, (0.0, {}))[1]
     rows = tuple(
@@ -112,6 +110,19 @@ def make_part(data: str, choice: str, methods: Mapping[str, Seeds], baseline: st
         for method, (w, points) in chosen.items()
     )
     return Part(data, choice, rows, _ranks(chosen), tuple(_remarks(methods, rows, choice)))
+
+
+def _points(choice: str, results: Seeds) -> tuple[float | None, dict[int, Point]]:
+    """The w of a choice, and the point of each seed that has one."""
+    w: float | None = None
+    points: dict[int, Point | None] = {}
+    if choice in ("single", "mixture"):
+        points = {seed: getattr(result.choice, choice, None) for seed, result in results.items()}
+    else:
+        fids = {w: sum(values) for w, values in fids_by_w(results).items() if len(values) == len(results)}
+        w = min(fids, key=lambda w: fids[w], default=None) if choice == "best" else float(choice)
+        points = {} if w is None else {seed: point_at(result, str(w)) for seed, result in results.items()}
+    return w, {seed: point for seed, point in sorted(points.items()) if point is not None}
 
 
 def fids_by_w(results: Seeds) -> dict[float, list[float]]:
@@ -138,7 +149,7 @@ def _values(measure: Measure, points: Mapping[int, Point]) -> dict[int, float]:
     return {seed: value for seed, value in values.items() if value is not None}
 
 
-def _ranks(chosen: Mapping[str, tuple[float, Mapping[int, Point]]]) -> Ranks:
+def _ranks(chosen: Mapping[str, tuple[float | None, Mapping[int, Point]]]) -> Ranks:
     values = {method: _values(Measure("fid"), points) for method, (_, points) in chosen.items()}
     values = {method: found for method, found in values.items() if found}
     seeds = sorted(set.intersection(*map(set, values.values()))) if values else []
