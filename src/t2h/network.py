@@ -86,8 +86,8 @@ def network_config(
         preset: a name in `PRESETS`, or the configuration of a diffusers model, whose class `_class_name` says
             (`UNet2DModel` if it is missing): JSON text, or the path of a JSON file.
         num_classes: K; None for an unconditional network.
-        channels: 1 or 3.
-        image_size: height and width in pixels.
+        channels: of the images, or latents.
+        image_size: their height and width.
         dropout: replaces the preset's, in [0, 1).
 
     Raises:

@@ -117,7 +117,7 @@ def to_official(pipeline: T2HPipeline, path: str | os.PathLike[str], step: int =
             raise UserError(f"the official U-Net cannot be this network: its {key} is {official}, not {given}.")
     num_timesteps = pipeline.scheduler.config["num_train_timesteps"]
     weights = from_diffusers(pipeline.unet.state_dict(), config, num_timesteps)
-    noise = torch.randn((64, *pipeline.image_shape), generator=torch.Generator().manual_seed(0))
+    noise = torch.randn((64, *pipeline.noise_shape), generator=torch.Generator().manual_seed(0))
     content = {"net_model": weights, "ema_model": weights, "sched": {}, "optim": {}, "step": step, "fixed_x_T": noise}
     with replaced(Path(path)) as temporary:
         torch.save(content, temporary)

@@ -7,6 +7,7 @@ slice of each batch, so the order does not depend on how many processes there ar
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -92,10 +93,20 @@ def scaled(images: Tensor) -> Float[Tensor, "n c h w"]:
     return images.to(torch.float32).mul_(2 / 255).sub_(1)
 
 
+def both_ways(images: Tensor) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n c h w"]]:
+    """Rows of a table's images, and the same mirrored left to right, as training sees them: pixels in [-1, 1], or
+    latents as they are.
+    """
+    if images.ndim == 5:
+        return images[:, 0].float(), images[:, -1].float()
+    x0 = scaled(images)
+    return x0, x0.flip(-1)
+
+
 class BatchStream:
     """Draws (x0, y) on the device.
 
-    Images that fit live there as one uint8 tensor; a larger set streams through a `DataLoader` with workers.
+    Images that fit live there as one tensor; a larger set streams through a `DataLoader` with workers.
 
     Args:
         table: the training images.
@@ -122,7 +133,8 @@ class BatchStream:
         # "others" was the first name of the references; another word here would give another sequence
         second = derive_seed(seed, "others")
         self._reference_order, self._balanced_order = (Order(table.labels, second, q) for q in (power, 0.0))
-        self.bytes = int(np.prod(table.images.shape))
+        width = getattr(table.images, "dtype", np.dtype(np.uint8)).itemsize
+        self.bytes = width * int(np.prod(table.images.shape))
         self.resident_bytes, self.resident = resident_bytes, self.bytes <= resident_bytes
         if self.resident:
             images = table.images if isinstance(table.images, np.ndarray) else table.images[np.arange(len(table))]
@@ -135,7 +147,7 @@ class BatchStream:
         return f"{self.bytes / 2**20:,.0f} MiB of images {where}"
 
     def batches(self, start: int, share: Share) -> Iterator[tuple[Float[Tensor, "b c h w"], Int[Tensor, " b"]]]:
-        """This process's batches from position ``start`` of the sequence on, endless: images in [-1, 1] and labels."""
+        """This process's batches from position ``start`` of the sequence on, endless: images or latents, and labels."""
         source = self._resident_batches(start, share) if self.resident else self._streamed_batches(start, share)
         for k, (images, labels) in enumerate(source):
             yield self._x0(images, "flip", share.rank, start + k * share.world * share.size), labels
@@ -158,14 +170,14 @@ class BatchStream:
             UserError: if they take more memory than images may on the device.
         """
         copies = 2 if self.flip else 1
-        if (needed := 4 * copies * self.bytes) > self.resident_bytes:
+        needed = 4 * copies * len(self.table) * self.table.channels * math.prod(self.table.image_size)
+        if needed > self.resident_bytes:
             raise UserError(
                 f"all references, as float32, take {needed / 2**30:.2g} GiB{' with their mirror images' * self.flip}; "
                 f"--resident-gib allows {self.resident_bytes / 2**30:.2g}. Raise it, or draw a bank of references."
             )
         images, labels = self._rows(np.arange(len(self.table)))
-        x0 = scaled(images)
-        return (torch.cat([x0, x0.flip(-1)]) if self.flip else x0), labels.repeat(copies)
+        return torch.cat(both_ways(images)[:copies]), labels.repeat(copies)
 
     def own(self, start: int, share: Share) -> Int[Tensor, " b"]:
         """Where the images of this process's batch from position ``start`` are in `everything`, (B,)."""
@@ -173,10 +185,10 @@ class BatchStream:
         return rows + len(self.table) * self._mirrored(len(rows), "flip", share.rank, start)
 
     def _x0(self, images: Tensor, purpose: str, *numbers: int) -> Float[Tensor, "b c h w"]:
-        """In [-1, 1], mirrored at random."""
-        x0 = scaled(images)
+        """In [-1, 1] or latents, mirrored at random."""
+        x0, mirrored = both_ways(images)
         if self.flip:
-            x0 = torch.where(self._mirrored(len(x0), purpose, *numbers).reshape(-1, 1, 1, 1), x0.flip(-1), x0)
+            x0 = torch.where(self._mirrored(len(x0), purpose, *numbers).reshape(-1, 1, 1, 1), mirrored, x0)
         return x0
 
     def _mirrored(self, n: int, purpose: str, *numbers: int) -> Bool[Tensor, " n"]:

@@ -20,7 +20,8 @@ MEMORY_BUDGET = 4 << 30
 class Images(Protocol):
     """Images that are indexed by an array of positions: a uint8 array (N, C, H, W), or a lazy reader of that shape.
 
-    A lazy reader has a method ``rows(index)``, which returns the reader of these rows alone.
+    A lazy reader has a method ``rows(index)``, which returns the reader of these rows alone. In training they may be
+    latents of an autoencoder: a float16 array (N, 1, C, H, W), or (N, 2, C, H, W) with those of the mirrored images.
     """
 
     @property
@@ -40,7 +41,7 @@ class ImageTable:
     """Labelled images, before anything random has happened to them.
 
     Args:
-        images: uint8 (N, C, H, W); C is 1 (grey) or 3 (RGB). An array, a memory map or a lazy reader (`Images`).
+        images: uint8 (N, C, H, W); C is 1 (grey) or 3 (RGB). An array, a memory map or a lazy reader; see `Images`.
         labels: int64 (N,), from 0 to K-1. A class may be empty: it keeps its index.
         class_names: the K names, in the order of the labels.
         split: which part of the data set this is ("train", "test", ...).
@@ -58,7 +59,7 @@ class ImageTable:
 
     def __post_init__(self) -> None:
         shape = tuple(self.images.shape)
-        if len(shape) != 4 or shape[1] not in (1, 3):
+        if len(shape) != 5 and (len(shape) != 4 or shape[1] not in (1, 3)):
             raise UserError(f"{self.name}: images have shape {shape}; (N, C, H, W) with C = 1 or 3 is needed.")
         for text in (self.name, *self.class_names):
             check_text(text, f"the name of a class of {self.name!a}")
@@ -82,12 +83,12 @@ class ImageTable:
 
     @property
     def channels(self) -> int:
-        return int(self.images.shape[1])
+        return int(self.images.shape[-3])
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return int(self.images.shape[2]), int(self.images.shape[3])
+        """(height, width) in pixels, or of latents."""
+        return int(self.images.shape[-2]), int(self.images.shape[-1])
 
     @property
     def class_counts(self) -> Int[np.ndarray, " k"]:

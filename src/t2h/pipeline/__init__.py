@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, ModelMixin, SchedulerMixin
 from jaxtyping import Float
@@ -16,15 +15,15 @@ from torch import Tensor
 
 from t2h.backbones import null_label
 from t2h.errors import UserError, unknown_name
+from t2h.pipeline.autoencoder import decode, factor
 from t2h.pipeline.card import model_card
 from t2h.pipeline.guidance import guided, load_guide, scale_of
+from t2h.pipeline.labels import Labels, class_ids
 from t2h.process import Process, is_flow
 from t2h.randomness import one_per_image
 from t2h.sampling import ALWAYS, OF_FLOW, Sampling, set_steps
 
-Label = int | np.integer | str
 Generators = torch.Generator | Sequence[torch.Generator] | None
-Labels = Label | Sequence[Label] | Tensor | np.ndarray | None
 
 
 class T2HPipeline(DiffusionPipeline):
@@ -45,9 +44,11 @@ class T2HPipeline(DiffusionPipeline):
         images_seen: how many images training has shown.
         training: what else is worth knowing of the training run (plain values), for the model card.
         sampling: the values of a `Sampling`; what is missing is the papers'.
+        vae: the autoencoder whose latents the network draws (`t2h.pipeline.autoencoder`); None: it draws images.
     """
 
-    model_cpu_offload_seq = "unet"
+    model_cpu_offload_seq = "unet->vae"
+    _optional_components = ["vae"]  # noqa: RUF012, as diffusers declares it
 
     def __init__(
         self,
@@ -60,10 +61,11 @@ class T2HPipeline(DiffusionPipeline):
         images_seen: int = 0,
         training: dict[str, Any] | None = None,
         sampling: Mapping[str, Any] | None = None,
+        vae: ModelMixin | None = None,
     ) -> None:
         super().__init__()
         self._guides: dict[str, ModelMixin] = {}
-        self.register_modules(unet=unet, scheduler=scheduler)
+        self.register_modules(unet=unet, scheduler=scheduler, vae=vae)
         k = null_label(unet)
         names = [str(c) for c in range(k or 0)] if class_names is None else [str(name) for name in class_names]
         if k is not None and len(names) != k:
@@ -98,6 +100,14 @@ class T2HPipeline(DiffusionPipeline):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the images."""
+        if self.vae is None:
+            return self.noise_shape
+        (_, height, width), up = self.noise_shape, factor(self.vae)
+        return self.vae.config["out_channels"], up * height, up * width
+
+    @property
+    def noise_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what the network denoises: images, or latents."""
         size = self.unet.config["sample_size"]
         height, width = (size, size) if isinstance(size, int) else size
         return self.unet.config["in_channels"], height, width
@@ -108,24 +118,7 @@ class T2HPipeline(DiffusionPipeline):
         Raises:
             UserError: for an id that is not one of 0 ... K-1 or a name that is no class.
         """
-        if isinstance(labels, Tensor | np.ndarray):
-            labels = labels.tolist()
-        listed = list(labels) if isinstance(labels, Sequence) and not isinstance(labels, str) else [labels]
-        names, k, ids = self.config["class_names"], self.num_classes, []
-        if not listed:
-            raise UserError("class_labels is empty; give at least one class id or name.")
-        if k is None:
-            raise UserError("this network is unconditional: leave class_labels=None and give batch_size.")
-        for label in listed:
-            if isinstance(label, str) and label not in names:
-                raise unknown_name("class", label, names)
-            number = names.index(label) if isinstance(label, str) else label
-            if not isinstance(number, int | np.integer):
-                raise UserError(f"class id {label!r} is no whole number; this network has classes 0 ... {k - 1}.")
-            if not 0 <= number < k:
-                raise UserError(f"class id {label} is out of range; this network has classes 0 ... {k - 1}.")
-            ids.append(int(number))
-        return ids
+        return class_ids(labels, self.config["class_names"], self.num_classes)
 
     @torch.no_grad()
     def __call__(
@@ -152,7 +145,7 @@ class T2HPipeline(DiffusionPipeline):
             num_inference_steps: how many denoising steps.
             generator: one generator, from which one seed per image is drawn, so that image i has the same noise in any
                 batch; or a list with one generator per image.
-            latents: the starting noise (B, C, H, W), instead of drawing it.
+            latents: the starting noise (B, C, H, W) (`noise_shape`), instead of drawing it.
             output_type: "pil", "np" (float in [0, 1], (B, H, W, C)) or "pt" (float in [0, 1], (B, C, H, W)).
             return_dict: False returns a plain tuple.
             batch_size: how many images to draw where ``class_labels`` is None.
@@ -161,6 +154,7 @@ class T2HPipeline(DiffusionPipeline):
             guide: for autoguidance, the path of a run, pipeline folder or checkpoint of a run; "" is none.
             clip_sample: at every step, clip the x_0 that the output implies to [-1, 1], whatever the scheduler. The
                 papers' samplers do not; it saves samples of a short training, whose first steps leave that range.
+                Latents are not in that range.
 
         Returns:
             An `ImagePipelineOutput` with `.images`.
@@ -190,6 +184,8 @@ class T2HPipeline(DiffusionPipeline):
         given = {"generator": generators, "eta": own.eta if eta is None else eta}
         extra = {name: value for name, value in given.items() if name in accepted}
         clip_sample = own.clip_sample if clip_sample is None else clip_sample
+        if clip_sample and self.vae is not None:
+            raise UserError("clip_sample clips to the range of images, and this network draws latents; leave it out.")
         process = Process.of(self.scheduler) if clip_sample else None
         for t in self.progress_bar(self.scheduler.timesteps):
             model_input = scaled(xt, t)
@@ -201,7 +197,7 @@ class T2HPipeline(DiffusionPipeline):
                 output = process.output_from_x0(x0, model_input, times)
             xt = self.scheduler.step(output, t, xt, **extra).prev_sample
 
-        images = (xt.float() / 2 + 0.5).clamp(0, 1)
+        images = ((xt if self.vae is None else decode(self.vae, xt)).float() / 2 + 0.5).clamp(0, 1)
         self.maybe_free_model_hooks()
         drawn: Any = images if output_type == "pt" else images.cpu().permute(0, 2, 3, 1).numpy()
         if output_type == "pil":
@@ -222,7 +218,7 @@ class T2HPipeline(DiffusionPipeline):
         return self._guides[source].to(self._execution_device) if source else None
 
     def _starting_noise(self, latents: Tensor | None, count: int, generators: list[torch.Generator]) -> Tensor:
-        shape, device = (count, *self.image_shape), self._execution_device
+        shape, device = (count, *self.noise_shape), self._execution_device
         if latents is None:
             noise = [torch.randn(shape[1:], generator=g, device=g.device).to(device) for g in generators]
             return torch.stack(noise).to(self.unet.dtype)

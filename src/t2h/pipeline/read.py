@@ -13,6 +13,7 @@ from diffusers.utils import logging
 
 from t2h.errors import UserError
 from t2h.files import read_object, reading
+from t2h.pipeline.autoencoder import KINDS
 from t2h.process import Process
 
 
@@ -28,10 +29,11 @@ def read_folder(kind: Any, folder: Path) -> Any:
         for file in folder.rglob("*.json"):
             read_object(file)
         index = read_object(folder / "model_index.json")
-        for part, base in (("unet", ModelMixin), ("scheduler", SchedulerMixin)):
+        kinds = {"unet": ModelMixin, "scheduler": SchedulerMixin, "vae": tuple(KINDS.values())}
+        for part in ("unet", "scheduler", *(["vae"] if (index.get("vae") or [None])[0] else [])):
             library, name = index[part]
             found = getattr(diffusers, name, None) if library == "diffusers" else None
-            if not (isinstance(found, type) and issubclass(found, base)):
+            if not (isinstance(found, type) and issubclass(found, kinds[part])):
                 raise TypeError(f"its {part} is {library}.{name}")
         shown = logging.is_progress_bar_enabled()  # it says nothing for two small parts
         logging.disable_progress_bar()
@@ -40,7 +42,8 @@ def read_folder(kind: Any, folder: Path) -> Any:
         finally:
             if shown:
                 logging.enable_progress_bar()
-        if any(weight.is_meta for weight in pipeline.unet.parameters()):
+        parts = [pipeline.unet] if pipeline.vae is None else [pipeline.unet, pipeline.vae]
+        if any(weight.is_meta for part in parts for weight in part.parameters()):
             raise ValueError("weights are missing")
         if min(pipeline.image_shape) < 1:
             raise ValueError(f"images of {pipeline.image_shape}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -29,6 +29,9 @@ class NetworkConfig:
     the configuration of a diffusers model and its `_class_name`, or auto."""
     init: str | None = None
     """Fine-tune: begin with the weights of this run, pipeline folder or official ckpt_N.pt, of this architecture."""
+    autoencoder: str | None = None
+    """Train on the latents of this AutoencoderKL (its mean) or AutoencoderTiny of diffusers: a folder, or
+    hub:OWNER/NAME[/SUBFOLDER], which is fetched from the Hub."""
     conditional: bool = True
     """Tell the network the class; otherwise it is unconditional."""
     dropout: float | None = None
@@ -187,12 +190,16 @@ class TrainConfig:
             for name in names:
                 if values[name] is not None and not fits(values[name]):
                     raise UserError(f"{name} is {values[name]}; it must be {allowed}.")
+        if self.network.autoencoder is not None and (self.learning.augment or self.own_sampling.clip_sample):
+            raise UserError("--augment and --sampling.clip-sample are of pixels; leave them out with --autoencoder.")
 
     @property
     def own_sampling(self) -> Sampling:
         """How the run's images are drawn: what its flags say, on what suits the length of the training."""
         images, process = self.learning.steps * self.learning.batch_size, self.process
-        return own_sampling(images, process.num_timesteps, self.sampling, flow=process.kind == "flow")
+        own = own_sampling(images, process.num_timesteps, self.sampling, flow=process.kind == "flow")
+        latent = self.network.autoencoder is not None  # latents have no range to clip to
+        return replace(own, clip_sample=False) if latent and not vars(self.sampling)["clip_sample"] else own
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as in the YAML file."""

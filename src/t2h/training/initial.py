@@ -81,7 +81,11 @@ def _known_classes(pipeline: T2HPipeline, table: ImageTable) -> dict[int, int]:
 
 
 def _check(pipeline: T2HPipeline, source: Path, config: TrainConfig, table: ImageTable) -> None:
-    channels = pipeline.image_shape[0]
+    vae = source / "vae" if (source / "vae").exists() else source / "pipeline" / "vae"
+    if (pipeline.vae is None) != (config.network.autoencoder is None):
+        remedy = "leave out --autoencoder" if pipeline.vae is None else f"give --autoencoder {vae}"
+        raise UserError(f"--init {source} draws {'images' if pipeline.vae is None else 'latents'}; {remedy}.")
+    channels = pipeline.noise_shape[0]
     if channels != table.channels:
         raise UserError(
             f"--init {source} is a network for images of {channels} channel(s), and {table.name} has {table.channels}."

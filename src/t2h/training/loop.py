@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
 from t2h.device import make_accelerator, on_main, own_accelerate_state
+from t2h.errors import UserError
 from t2h.files import replaced
 from t2h.samples.draw import draw_grid
 from t2h.training.config import TrainConfig
 from t2h.training.draw import calibrate, draw_batch
 from t2h.training.run import RunFolder
 from t2h.training.same import check_images, settled
-from t2h.training.setup import Training, start_trackers
+from t2h.training.setup import Training
 from t2h.training.skipped import or_nan
 from t2h.training.watch import Clock, Watch
 
@@ -74,7 +76,7 @@ def train(config: TrainConfig, out: Path, progress: bool = True, extend: bool = 
     found = run.found()
     config = settled(run, config, extend)
     accelerator = make_accelerator(config.machine.device, config.learning.mixed_precision)
-    training = Training(config, accelerator, run.architecture())
+    training = Training(config, accelerator, run.architecture(), run.autoencoder())
     check_images(run, training.table)
     if (state := run.load(quiet=not accelerator.is_main_process)) is not None:
         training.restore(state, out)
@@ -188,6 +190,7 @@ def save(training: Training, run: RunFolder, resume_only: bool = False) -> None:
 
     def write() -> None:
         run.save_pipeline(training.pipeline())
+        training.autoencoder = run.autoencoder()
         run.save(state, training.step, training.config.machine.keep, resume_only)
 
     on_main(training.accelerator, write)
@@ -199,3 +202,21 @@ def save_grid(training: Training, run: RunFolder) -> None:
     if not target.exists():
         with replaced(target) as file:
             draw_grid(training.pipeline()).save(file, format="PNG")
+
+
+def start_trackers(accelerator: Accelerator, names: tuple[str, ...], out: Path) -> None:
+    """Raises `UserError` for a tracker that is unknown or not installed."""
+    if not names:
+        return
+    from accelerate.tracking import filter_trackers
+
+    try:
+        accelerator.log_with = filter_trackers(list(names), out / "trackers")
+        if len(accelerator.log_with) < len(names):
+            raise ValueError("not installed")
+    except ValueError as error:
+        raise UserError(
+            f"--trackers {', '.join(names)}: {error}; install them (pip install tensorboard, wandb, trackio)."
+        ) from error
+    accelerator.project_configuration.logging_dir = str(out / "trackers")
+    accelerator.init_trackers("t2h")

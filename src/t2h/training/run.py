@@ -180,6 +180,11 @@ class RunFolder:
         with reading(file, "configuration of a network", "remove the pipeline folder, and it is written anew"):
             return read_object(file)
 
+    def autoencoder(self) -> str | None:
+        """The folder of the run's own copy of its autoencoder, where it has one."""
+        folder = self.pipeline_folder / "vae"
+        return str(folder) if folder.exists() else None
+
     def save_pipeline(self, pipeline: T2HPipeline) -> None:
         """Write pipeline/, in place of the one that is there."""
         with replaced(self.pipeline_folder) as folder:

@@ -10,6 +10,7 @@ from t2h.data.sources import SOURCES, canonical
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
 from t2h.files import read_object, reading
+from t2h.pipeline.autoencoder import HUB
 from t2h.training.config import TrainConfig
 from t2h.training.run import RunFolder, classes_of
 
@@ -23,6 +24,8 @@ def settled(run: RunFolder, config: TrainConfig, extend: bool = False) -> TrainC
         UserError: if the folder holds another run, or files that are no run, or lies among the training images.
     """
     config = replace(config, data=replace(config.data, data=canonical(config.data.data)))
+    if (autoencoder := config.network.autoencoder) and not autoencoder.startswith(HUB):
+        config = replace(config, network=replace(config.network, autoencoder=str(Path(autoencoder).resolve())))
     images = Path(config.data.data)
     if images.is_dir() and run.path.resolve().is_relative_to(images):
         raise UserError(

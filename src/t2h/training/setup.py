@@ -22,12 +22,14 @@ from t2h.methods.objective import Objective
 from t2h.methods.window import Window
 from t2h.network import UNetDenoiser, augmentation_embedding, build_network
 from t2h.pipeline import T2HPipeline
+from t2h.pipeline.autoencoder import load_autoencoder
 from t2h.randomness import derive_seed
 from t2h.samples.draw import make_scheduler
 from t2h.sampling import set_steps
 from t2h.training.average import MovingAverage
 from t2h.training.config import TrainConfig
 from t2h.training.initial import initial_network
+from t2h.training.latents import encoded
 from t2h.training.references import ReferenceImages
 from t2h.training.skipped import Skipped
 
@@ -48,7 +50,8 @@ class TrainingModel(nn.Module):
 class Training:
     """What a run is made of, on its device, and how far it has come.
 
-    With ``architecture`` a checkpoint will replace the network's weights: `init` is not needed then.
+    With ``architecture`` a checkpoint will replace the network's weights: `init` is not needed then. ``autoencoder`` is
+    the run's own copy of its autoencoder.
 
     Attributes:
         share: this process's share of each pass.
@@ -61,7 +64,11 @@ class Training:
     """
 
     def __init__(
-        self, config: TrainConfig, accelerator: Accelerator, architecture: dict[str, Any] | None = None
+        self,
+        config: TrainConfig,
+        accelerator: Accelerator,
+        architecture: dict[str, Any] | None = None,
+        autoencoder: str | None = None,
     ) -> None:
         self.config, self.accelerator = config, accelerator
         learning, machine, device = config.learning, config.machine, accelerator.device
@@ -69,6 +76,13 @@ class Training:
         self.scheduler = make_scheduler(config.own_sampling.scheduler, self.process)
         set_steps(self.scheduler, config.own_sampling.steps)  # what cannot be drawn shows before hours of training
         self.table = load(config.data)
+        # the augmentation has mirrors of its own, of which it tells the network
+        flip = learning.flip == "on" or (learning.flip == "auto" and self.table.name != "digits")
+        flip = flip and not learning.augment
+        self.autoencoder = autoencoder or config.network.autoencoder
+        if self.autoencoder:
+            with accelerator.main_process_first():  # the others read what it has kept
+                self.table = encoded(self.table, load_autoencoder(self.autoencoder), flip, device)
         begun = (build_network(architecture), None) if architecture else initial_network(config, self.table)
         self.unet, self.origin = begun
         self.null_label = null_label(self.unet)
@@ -86,14 +100,12 @@ class Training:
         if machine.compile == "on" or (machine.compile == "auto" and device.type == "cuda"):
             self.unet.compile()
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
-        # the augmentation has mirrors of its own, of which it tells the network
-        mirrored = learning.flip == "on" or (learning.flip == "auto" and self.table.name != "digits")
         self.stream = BatchStream(
             self.table,
             device,
             learning.seed,
             learning.resampling,
-            mirrored and not learning.augment,
+            flip,
             int(machine.resident_gib * 2**30),
             machine.workers,
         )
@@ -129,6 +141,7 @@ class Training:
                 f"data        {table.name} ({table.split}): {len(table):,} images of {table.num_classes} classes, "
                 f"{counts.max():,} … {counts.min():,} a class; {self.stream.describe()}",
                 f"network     {parameters:,} parameters, {table.image_size[0]} px, {kind}",
+                *([f"latents     {table.channels} channels, of {self.autoencoder}"] if self.autoencoder else []),
                 *([f"begins with {self.origin}"] if self.origin else []),
                 f"objective   {self.config.objective}, {passes} network pass{'es' * (passes > 1)} a step",
                 *(f"window      {part.extra_repr()}" for part in windows if part.bounds),
@@ -151,6 +164,8 @@ class Training:
         }
         if config.learning.augment:
             training["Augmentation"] = f"ADA, p = {config.learning.augment:g}"
+        if config.network.autoencoder:
+            training["Autoencoder"] = Path(config.network.autoencoder).name
         if config.network.init:
             training["Fine-tuned from"] = Path(config.network.init).name
         return T2HPipeline(
@@ -162,6 +177,7 @@ class Training:
             images_seen=self.images_seen,
             sampling=asdict(config.own_sampling),
             training=training,
+            vae=load_autoencoder(self.autoencoder) if self.autoencoder else None,
         )
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
@@ -220,21 +236,3 @@ class Training:
         if not self.accelerator.is_main_process:
             for count in self.objective.counts().values():
                 count.zero_()
-
-
-def start_trackers(accelerator: Accelerator, names: tuple[str, ...], out: Path) -> None:
-    """Raises `UserError` for a tracker that is unknown or not installed."""
-    if not names:
-        return
-    from accelerate.tracking import filter_trackers
-
-    try:
-        accelerator.log_with = filter_trackers(list(names), out / "trackers")
-        if len(accelerator.log_with) < len(names):
-            raise ValueError("not installed")
-    except ValueError as error:
-        raise UserError(
-            f"--trackers {', '.join(names)}: {error}; install them (pip install tensorboard, wandb, trackio)."
-        ) from error
-    accelerator.project_configuration.logging_dir = str(out / "trackers")
-    accelerator.init_trackers("t2h")
