@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,12 +13,14 @@ import torch
 from PIL import Image
 
 from t2h import UserError
-from t2h.classify.classifier import ResNet, _augmented, fit, predict
+from t2h.classify.choose import best, candidates
+from t2h.classify.classifier import ResNet, _augmented, fit, probabilities
 from t2h.classify.config import ClassifierTraining
 from t2h.classify.study import Study, filled_arm, make_arm, missing, summarise, summary_text
 from t2h.cli import main
 from t2h.data import DataConfig, ImageTable, load, load_images
 from t2h.data.batches import Order
+from t2h.randomness import derive_seed, generator
 from t2h.training import LearningConfig, MachineConfig, TrainConfig, train
 
 LONG_TAIL = DataConfig(data="digits", imbalance=0.1)
@@ -68,7 +71,7 @@ def test_it_learns_the_digits_and_repeats_itself():
     images, training = np.asarray(data.images), ClassifierTraining(steps=150, batch_size=64)
     order = Order(data.labels.astype(np.int64), 0)
     network = fit(images, order, 10, training, seed=0)
-    right = (predict(network, test, "cpu") == test.labels).mean()
+    right = (probabilities(network, test, "cpu").argmax(axis=1) == test.labels).mean()
     assert right > 0.9
     short = ClassifierTraining(steps=3, batch_size=8)
     a, b, c = (fit(images, order, 10, short, seed).state_dict() for seed in (0, 0, 1))
@@ -101,6 +104,78 @@ def test_synthetic_images_that_do_not_suit_are_refused(table):
         filled_arm(table, large)
 
 
+@pytest.fixture
+def mixed(table: ImageTable) -> tuple[ImageTable, np.ndarray]:
+    """Real digits that the long tail left out as "synthetic" ones, and which of them have a wrong label: a third."""
+    left_out = load_images("digits", split="train")
+    wrong = np.random.default_rng(0).random(len(left_out)) < 1 / 3
+    labels = np.where(wrong, (left_out.labels + 1 + np.arange(len(wrong)) % 9) % 10, left_out.labels)
+    return ImageTable(left_out.images, labels, table.class_names, name="mixed"), wrong
+
+
+LEARNS = ClassifierTraining(steps=150, batch_size=64)
+
+
+def test_what_looks_least_like_its_class_is_left_out(table, mixed, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("T2H_CACHE", str(tmp_path))
+    images, wrong = mixed
+    lacking = np.full(10, 40)
+    assert candidates(lacking, 0.5).tolist() == [80] * 10
+    assert candidates(np.array([70, 7]), 0.7).tolist() == [100, 10]
+    first = np.concatenate([np.flatnonzero(images.labels == c)[:80] for c in range(10)])
+    chosen, facts = best(table, images, lacking, 0.5, LEARNS)
+    assert chosen.class_counts.tolist() == [40] * 10
+    whole = {image.tobytes(): row for row, image in enumerate(images.images)}
+    kept = np.array([whole[image.tobytes()] for image in chosen.images])
+    assert set(kept) <= set(first)
+    assert all((np.diff(kept[chosen.labels == c]) > 0).all() for c in range(10))
+    assert wrong[first].mean() > 0.25
+    assert wrong[kept].mean() < 0.02
+    assert facts["left_out"] == [40] * 10
+    found = facts["out_of_class"]
+    assert abs(found["drawn"] - wrong[first].sum()) < 0.2 * wrong[first].sum()
+    assert found["kept"] < 0.1 * found["drawn"]
+    said = capsys.readouterr().err
+    assert "mixed: 400 of 800 synthetic images are left out (0 40, 1 40, 2 40, 3 40, 4 40, 5 40, 6 40, 7 40" in said
+    assert f"takes {found['drawn']} for another class, and {found['kept']} of those kept" in said
+    monkeypatch.setattr("t2h.classify.choose.fit", lambda *_: pytest.fail("it is kept"))
+    assert np.array_equal(best(table, images, lacking, 0.5, LEARNS)[0].images, chosen.images)
+    with pytest.raises(UserError, match=r"too few synthetic images: .* of 400"):
+        best(table, images, lacking, 0.1, LEARNS)
+
+
+def test_a_synthetic_image_counts_in_the_loss_as_it_is_weighed(table, mixed):
+    """One step is that of the loss written out; and wrong labels that count little do little harm."""
+    images, _ = mixed
+    arm = filled_arm(table, images, 60, weight=0.25)
+    real = len(table)
+    assert arm.weights.tolist() == [1.0] * real + [0.25] * (len(arm.labels) - real)
+    once = ClassifierTraining(steps=1, batch_size=16, lr=0.1, momentum=0.9, weight_decay=0.0, flip="off")
+    order = Order(arm.labels, 0)
+    rows = order.rows(0, 16)
+    assert 0 < (rows < real).sum() < 16
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(3, "classifier weights"))
+        mine = ResNet(1, 10, blocks=1).train()
+    x = _augmented(torch.from_numpy(arm.images[rows]), 1, False, generator("cpu", 3, "classifier augmentation"))
+    log_p, total, weights = mine(x).log_softmax(dim=1), 0.0, [1.0 if row < real else 0.25 for row in rows]
+    for i, row in enumerate(rows):
+        total = total - weights[i] * log_p[i, arm.labels[row]] / sum(weights)
+    total.backward()
+    expected = mine.head.weight - 0.1 * 1.9 * mine.head.weight.grad  # the first step of Nesterov's momentum
+    weighed, alike = (fit(arm.images, order, 10, once, 3, weights=w) for w in (arm.weights, None))
+    torch.testing.assert_close(weighed.head.weight, expected, atol=1e-6, rtol=1e-4)
+    assert (alike.head.weight - expected).abs().max() > 1e-3
+
+    left_out, test, right = load_images("digits"), load_images("digits", split="test"), {}
+    wrong = ImageTable(left_out.images, (left_out.labels + 1) % 10, left_out.class_names)
+    for weight in (1.0, 0.01):
+        arm = filled_arm(table, wrong, 120, weight=weight)
+        network = fit(arm.images, Order(arm.labels, 0), 10, LEARNS, 0, weights=arm.weights)
+        right[weight] = (probabilities(network, test, "cpu").argmax(axis=1) == test.labels).mean()
+    assert right[0.01] > right[1.0] + 0.2
+
+
 def test_a_study_resumes_and_refuses_results_of_something_else(table, tmp_path):
     test = load_images("digits", split="test")
     study = Study(table.class_counts, test, TINY, tmp_path, progress=False)
@@ -117,6 +192,8 @@ def test_a_study_resumes_and_refuses_results_of_something_else(table, tmp_path):
     other = Study(table.class_counts, test, ClassifierTraining(steps=4, batch_size=8), tmp_path, progress=False)
     with pytest.raises(UserError, match="other images or another training"):
         other.run(arm, 0)
+    with pytest.raises(UserError, match="other images or another training"):
+        study.run(dataclasses.replace(arm, weight=0.5), 0)
 
 
 def test_the_table_against_hand_computation():
@@ -149,7 +226,8 @@ def trained(tmp_path_factory) -> Path:
     return out
 
 
-def test_the_command_from_a_run_to_the_table_and_again(trained, tmp_path, capsys):
+def test_the_command_from_a_run_to_the_table_and_again(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("T2H_CACHE", str(tmp_path / "cache"))
     out = tmp_path / "study"
     command = ["classify", "--out", str(out), "--run", str(trained), "--imbalance", "0.1", "--sampling-steps", "1"]
     command += ["--steps", "3", "--batch-size", "8", "--device", "cpu", "--quiet", "--seeds", "0", "1"]
@@ -167,6 +245,15 @@ def test_the_command_from_a_run_to_the_table_and_again(trained, tmp_path, capsys
     assert {path for path in before if path.stat().st_mtime_ns != before[path]} == {out / "classify.json"}
     with np.load(out / "synthetic.npz") as file:
         assert np.bincount(file["labels"], minlength=10).tolist() == [max(counts) - n for n in counts]
+
+    few = [*command, "--seeds", "0", "--keep", "0.5", "--synthetic-weight", "0.5", "--out", str(tmp_path / "few")]
+    assert main([*few, "--fill-to", "40"]) == 0
+    kept = json.loads((tmp_path / "few/classify.json").read_text())
+    lacking = [max(40 - n, 0) for n in counts]
+    assert kept["synthetic"][0]["left_out"] == lacking == kept["runs"][1]["synthetic"]
+    assert (kept["synthetic_weight"], kept["runs"][1]["synthetic_weight"]) == (0.5, 0.5)
+    with np.load(tmp_path / "few" / "synthetic.npz") as file:
+        assert np.bincount(file["labels"], minlength=10).tolist() == [2 * n for n in lacking]
 
     stored = ["classify", "--out", str(tmp_path / "b"), "--samples", str(out / "synthetic.npz"), "--imbalance", "0.1"]
     assert main([*stored, "--arms", "filled", "--seeds", "0", "--steps", "3", "--batch-size", "8", "--quiet"]) == 0
@@ -239,6 +326,8 @@ def test_a_folder_that_is_long_tailed_by_nature(table, tmp_path, capsys):
         (["--imbalance", "0.1", "--run", "a", "--samples", "./a"], "give each folder or file once"),
         (["--imbalance", "0.1", "--run", "a", "b", "c", "--w", "1", "2"], "--w has 2 weights for 3 runs"),
         (["--imbalance", "0.1", "--run", "a", "--fill-to", "0"], "fill_to is 0"),
+        (["--imbalance", "0.1", "--run", "a", "--keep", "0"], "--keep 0: a share in (0, 1]"),
+        (["--imbalance", "0.1", "--run", "a", "--synthetic-weight", "0"], "--synthetic-weight 0: a number above 0"),
         (["--imbalance", "0.1", "--run", "a", "--fill-to", "14"], "every class has 14 images or more"),
         (["--imbalance", "0.1", "--arms", "fill"], "unknown arm 'fill'; did you mean 'filled'"),
         (["--imbalance", "0.1", "--arms", "balanced", "--seeds", "1", "1"], "seeds is 1 1"),

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -62,6 +62,7 @@ def fit(
     seed: int,
     device: str = "cpu",
     title: str | None = None,
+    weights: Float[np.ndarray, " n"] | None = None,
 ) -> ResNet:
     """A trained classifier; everything random follows from the seed.
 
@@ -69,6 +70,7 @@ def fit(
         images: to train on; their labels are the order's.
         order: in which they are seen.
         title: of a progress bar; None shows none.
+        weights: of the images in the loss of a batch, which is their weighted mean; None weighs all alike.
     """
     channels, size = images.shape[1:3]
     small = size <= 16
@@ -85,10 +87,12 @@ def fit(
         optimizer, lambda k: min((k + 1) / warmup, 0.5 + 0.5 * float(np.cos(np.pi * k / steps)))
     )
     draws, labels = generator("cpu", seed, "classifier augmentation"), torch.from_numpy(order.labels)
+    weight = torch.ones(len(images)) if weights is None else torch.from_numpy(weights).float()
     for step in tqdm(range(steps), desc=title, unit=" steps", mininterval=0.5, disable=title is None, leave=False):
         rows = order.rows(step * training.batch_size, training.batch_size)
         x = _augmented(torch.from_numpy(images[rows]), 1 if small else 4, flip, draws).to(device)
-        loss = F.cross_entropy(network(x), labels[rows].to(device))
+        w = weight[rows].to(device)
+        loss = (w * F.cross_entropy(network(x), labels[rows].to(device), reduction="none")).sum() / w.sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -115,10 +119,10 @@ def _augmented(
 
 
 @torch.inference_mode()
-def predict(network: ResNet, table: ImageTable, device: str, batch_size: int = 500) -> Int[np.ndarray, " n"]:
-    """The class that the network takes each image for."""
+def probabilities(network: ResNet, table: ImageTable, device: str, batch_size: int = 500) -> Float[np.ndarray, "n k"]:
+    """p(class) of each image, as the network sees it."""
     found = []
     for start in range(0, len(table), batch_size):
         images = np.asarray(table.images[np.arange(start, min(start + batch_size, len(table)))])
-        found.append(network(torch.from_numpy(images).to(device).float() / 127.5 - 1).argmax(1).cpu().numpy())
-    return np.concatenate(found).astype(np.int64)
+        found.append(network(torch.from_numpy(images).to(device).float() / 127.5 - 1).softmax(1).cpu().numpy())
+    return np.concatenate(found)

@@ -53,6 +53,11 @@ class StudyConfig:
     """Stored samples, instead of a run or beside it: folders of `t2h sample`, of class folders, or .npz files."""
     fill_to: int | None = None
     """Bring rarer classes to so many images. Default: to as many as the most frequent class has."""
+    keep: float = 1.0
+    """Share of the synthetic images of each class that is taken, in (0, 1]: those to whose label a classifier of the
+    real images gives the highest probability. A run draws accordingly more."""
+    synthetic_weight: float = 1.0
+    """Weight of a synthetic image in the loss of the classifiers, above 0; that of a real one is 1."""
     w: tuple[float, ...] = ()
     """Guidance weight of the images that a run draws: one, or one for each run. Default: each run's own."""
     sampling: CurveFlags = field(default_factory=CurveFlags)
@@ -92,6 +97,10 @@ class StudyConfig:
         for says, mistake in {
             "the arm `filled` needs synthetic images; give --run or --samples.": "filled" in arms and not sources,
             "--run and --samples: give each folder or file once.": len({p.resolve() for p in sources}) < len(sources),
+            f"--keep {self.keep:g}: a share in (0, 1] is needed.": not 0 < self.keep <= 1,
+            f"--synthetic-weight {self.synthetic_weight:g}: a number above 0 is needed.": (
+                not 0 < self.synthetic_weight < math.inf
+            ),
             f"--w has {ws} weights for {len(self.run)} runs; give one, or one for each run.": (
                 ws not in (0, 1, len(self.run))
             ),

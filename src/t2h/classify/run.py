@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from t2h.classify.choose import best, candidates
 from t2h.classify.config import StudyConfig
 from t2h.classify.study import Arm, Study, filled_arm, make_arm, missing, summarise
 from t2h.data import load, load_whole
@@ -54,6 +55,7 @@ def run_study(config: StudyConfig) -> list[dict[str, Any]]:
             "test": {"split": config.test_split, "images": len(test)},
         },
         "fill_to": config.fill_to,
+        "synthetic_weight": config.synthetic_weight,
         "synthetic": [source for _, source in filled],
         "runs": runs,
         "summary": summary,
@@ -92,15 +94,20 @@ def _filled(config: StudyConfig, table: ImageTable, device: str) -> Iterator[tup
             images = (images * 255).round().astype(np.uint8)
         name = str(samples.facts.get("method") or samples.path.stem)
         synthetic = ImageTable(images, samples.labels, table.class_names, "synthetic", name)
-        arm = filled_arm(table, synthetic, config.fill_to, f"filled{ending}")
-        yield arm, {"arm": arm.name, "source": str(path), "name": name, "w": samples.w}
+        facts: dict[str, Any] = {}
+        if config.keep < 1:
+            lacking, title = missing(table.class_counts, config.fill_to), None if config.quiet else "choosing"
+            synthetic, facts = best(table, synthetic, lacking, config.keep, config.training, device, title)
+        arm = filled_arm(table, synthetic, config.fill_to, f"filled{ending}", config.synthetic_weight)
+        yield arm, {"arm": arm.name, "source": str(path), "name": name, "w": samples.w, **facts}
 
 
 def _draw(run: Path, w: float | None, file: Path, config: StudyConfig, table: ImageTable, device: str) -> None:
     """Draw into a file what the classes lack and the file does not have yet."""
     pipeline = load_pipeline(run).to(device)
     _check_counts(pipeline.config["class_counts"], table, run)
-    labels = np.repeat(np.arange(table.num_classes), missing(table.class_counts, config.fill_to))
+    count = candidates(missing(table.class_counts, config.fill_to), config.keep)
+    labels = np.repeat(np.arange(table.num_classes), count)
     own = pipeline.sampling.overridden(config.sampling)
     sampling = own if w is None else replace(own, w=w)
     write_samples(pipeline, Wanted.of_labels(labels), sampling, file, progress=not config.quiet)

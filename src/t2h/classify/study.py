@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
-from t2h.classify.classifier import fit, predict
+from t2h.classify.classifier import fit, probabilities
 from t2h.classify.config import ClassifierTraining
 from t2h.data.batches import Order
 from t2h.data.table import ImageTable
@@ -40,6 +40,13 @@ class Arm:
     """Synthetic images of each class among them."""
     power: float = 1.0
     """See `t2h.data.batches.Order`."""
+    weight: float = 1.0
+    """Of a synthetic image in the loss; that of a real one is 1."""
+
+    @property
+    def weights(self) -> Float[np.ndarray, " n"]:
+        """Of the images in the loss; the synthetic ones are the last."""
+        return np.where(np.arange(len(self.labels)) < len(self.labels) - sum(self.synthetic), 1.0, self.weight)
 
 
 def missing(class_counts: Int[np.ndarray, " k"], fill_to: int | None = None) -> Int[np.ndarray, " k"]:
@@ -58,7 +65,31 @@ def make_arm(name: str, table: ImageTable) -> Arm:
     return Arm(name, images, labels, (0,) * table.num_classes, 0.0 if name == "resampled" else 1.0)
 
 
-def filled_arm(table: ImageTable, synthetic: ImageTable, fill_to: int | None = None, name: str = "filled") -> Arm:
+def first_rows(table: ImageTable, synthetic: ImageTable, wanted: Int[np.ndarray, " k"]) -> Int[np.ndarray, " m"]:
+    """The rows of the first so many synthetic images of each class.
+
+    Raises:
+        UserError: if there are too few, or they have another size than ``table``.
+    """
+    there = synthetic.class_counts
+    if (synthetic.channels, *synthetic.image_size) != (table.channels, *table.image_size):
+        raise UserError(
+            f"the synthetic images are {synthetic.image_size[0]} px with {synthetic.channels} channels, the data "
+            f"{table.image_size[0]} px with {table.channels}; give samples of the same size and colours."
+        )
+    short = [f"{table.class_names[c]} {there[c]} of {wanted[c]}" for c in np.flatnonzero(there < wanted)]
+    if short:
+        raise UserError(f"too few synthetic images: {', '.join(short[:5])}; draw more (`t2h sample`), or give --run.")
+    return np.concatenate([np.flatnonzero(synthetic.labels == c)[:n] for c, n in enumerate(wanted)])
+
+
+def filled_arm(
+    table: ImageTable,
+    synthetic: ImageTable,
+    fill_to: int | None = None,
+    name: str = "filled",
+    weight: float = 1.0,
+) -> Arm:
     """The long-tailed training data, and synthetic images for the classes that lack some.
 
     Args:
@@ -66,26 +97,16 @@ def filled_arm(table: ImageTable, synthetic: ImageTable, fill_to: int | None = N
         synthetic: the first images of each class are taken, as many as it lacks.
         fill_to: see `missing`.
         name: of the arm.
+        weight: of a synthetic image in the loss.
 
     Raises:
-        UserError: if there are too few synthetic images, or they have another size.
+        UserError: as `first_rows`.
     """
-    real = make_arm("long-tailed", table)
-    lacking, there = missing(table.class_counts, fill_to), synthetic.class_counts
-    if (synthetic.channels, *synthetic.image_size) != (table.channels, *table.image_size):
-        raise UserError(
-            f"the synthetic images are {synthetic.image_size[0]} px with {synthetic.channels} channels, the data "
-            f"{table.image_size[0]} px with {table.channels}; give samples of the same size and colours."
-        )
-    short = [f"{table.class_names[c]} {there[c]} of {lacking[c]}" for c in np.flatnonzero(there < lacking)]
-    if short:
-        raise UserError(f"too few synthetic images: {', '.join(short[:5])}; draw more (`t2h sample`), or give --run.")
-    rows = np.concatenate([np.flatnonzero(synthetic.labels == c)[:n] for c, n in enumerate(lacking)])
-    added = np.asarray(synthetic.images[rows])
-    counts = tuple(int(n) for n in lacking)
-    return Arm(
-        name, np.concatenate([real.images, added]), np.concatenate([real.labels, synthetic.labels[rows]]), counts
-    )
+    real, lacking = make_arm("long-tailed", table), missing(table.class_counts, fill_to)
+    rows = first_rows(table, synthetic, lacking)
+    images = np.concatenate([real.images, np.asarray(synthetic.images[rows])])
+    labels = np.concatenate([real.labels, synthetic.labels[rows]])
+    return Arm(name, images, labels, tuple(int(n) for n in lacking), weight=weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,16 +134,18 @@ class Study:
             UserError: if the folder holds a result of other images or another training.
         """
         file = self.out / arm.name / f"seed{seed}.json"
-        made_of = {"training": asdict(self.training), "images_sha256": self._sha256(arm)}
+        made_of: dict[str, Any] = {"training": asdict(self.training), "images_sha256": self._sha256(arm)}
+        made_of |= {"synthetic_weight": arm.weight} if arm.weight != 1 else {}
         if file.exists():
             with reading(file, "result of a classifier", "remove it to train this one again"):
                 old = read_object(file)
-                if {key: old.get(key) for key in made_of} != made_of:
+                if {key: old[key] for key in old if key in (*made_of, "synthetic_weight")} != made_of:
                     raise UserError(f"{file} comes from other images or another training; choose another --out.")
                 return old
         order, title = Order(arm.labels, seed, arm.power), f"{arm.name}, seed {seed}" if self.progress else None
-        network = fit(arm.images, order, len(self.counts), self.training, seed, self.device, title)
-        found = accuracy(predict(network, self.test, self.device), self.test.labels.astype(np.int64), len(self.counts))
+        network = fit(arm.images, order, len(self.counts), self.training, seed, self.device, title, arm.weights)
+        taken_for = probabilities(network, self.test, self.device).argmax(axis=1)
+        found = accuracy(taken_for, self.test.labels.astype(np.int64), len(self.counts))
         groups = {
             name: float((found.per_class[list(ids)] * found.counts[list(ids)]).sum() / found.counts[list(ids)].sum())
             for name, ids in group_classes(self.counts).items()
