@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import save
 from torch import Tensor
 
@@ -257,3 +258,65 @@ def test_a_transformers_vision_model(tmp_path: Path, images: np.ndarray) -> None
     with torch.no_grad():
         expected: Tensor = model((x - 0.5) / 0.5).pooler_output
     np.testing.assert_allclose(features, expected.numpy(), atol=1e-5)
+
+
+def test_dinov2_is_that_of_dgm_eval(tmp_path: Path, images: np.ndarray) -> None:
+    """Preprocessing, positions and pooling written out: Pillow, NumPy, and the parts of the network one by one."""
+    transformers = pytest.importorskip("transformers")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = transformers.Dinov2Config(
+            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=42, patch_size=14, mlp_ratio=2
+        )
+        model = transformers.Dinov2Model(config).eval()
+        torch.nn.init.normal_(model.embeddings.position_embeddings)
+    model.save_pretrained(tmp_path / "dino")
+    extractor = load_extractor(f"dinov2:{tmp_path / 'dino'}")
+    assert (extractor.name, extractor.resize) == ("dinov2", "pil-bicubic")
+    assert extractor.sha256 == state_sha256(model.state_dict())
+    features = extract(images, extractor)
+
+    large = [Image.fromarray(image.transpose(1, 2, 0)).resize((224, 224), Image.BICUBIC) for image in images]
+    x = (np.stack([np.asarray(image) for image in large]) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    x = torch.from_numpy(x.transpose(0, 3, 1, 2)).float()
+    first, rest = model.embeddings.position_embeddings.detach().split([1, 9], dim=1)
+    across = cubic_weights(3, 16, 16.1 / 3)
+    grid = np.einsum("ia,jb,abd->ijd", across, across, rest[0].numpy().reshape(3, 3, 16)).reshape(1, 256, 16)
+    with torch.no_grad():
+        tokens = model.embeddings.patch_embeddings(x)
+        tokens = torch.cat([model.embeddings.cls_token.expand(10, -1, -1), tokens], dim=1)
+        tokens = tokens + torch.cat([first, torch.from_numpy(grid).float()], dim=1)
+        for layer in model.encoder.layer:
+            tokens = layer(tokens)
+        expected = model.layernorm(tokens)[:, 0]
+    np.testing.assert_allclose(features, expected.numpy(), atol=2e-5)
+    np.testing.assert_allclose(extract((images / 255).astype(np.float32), extractor), features, atol=1e-6)
+    grey = extract(images[:, :1], extractor)
+    np.testing.assert_array_equal(grey, extract(images[:, :1].repeat(3, axis=1), extractor))
+
+
+def cubic_weights(n: int, m: int, scale: float) -> np.ndarray:
+    """What each of m places takes of each of n, by cubic convolution with a = -0.75 and the border repeated."""
+
+    def kernel(d: float) -> float:
+        d, a = abs(d), -0.75
+        if d <= 1:
+            return (a + 2) * d**3 - (a + 3) * d**2 + 1
+        return a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a if d < 2 else 0.0
+
+    weights = np.zeros((m, n))
+    for i in range(m):
+        at = (i + 0.5) / scale - 0.5
+        for j in range(int(np.floor(at)) - 1, int(np.floor(at)) + 3):
+            weights[i, min(max(j, 0), n - 1)] += kernel(at - j)
+    return weights
+
+
+def test_another_model_is_no_dinov2(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.CLIPVisionConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=8, patch_size=4
+    )
+    transformers.CLIPVisionModel(config).save_pretrained(tmp_path / "clip")
+    with pytest.raises(UserError, match=r"clip is no DINOv2 of transformers"):
+        load_extractor(f"dinov2:{tmp_path / 'clip'}")

@@ -37,7 +37,7 @@ class EvaluationPlan:
     """How every cell is evaluated."""
 
     features: str = "inception"
-    """inception, classifier (trained on the balanced set), module:callable, or hf:NAME."""
+    """inception, dinov2, classifier (trained on the balanced set), module:callable, or hf:NAME."""
     w: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
     """Guidance weights of the curve."""
     per_class: int | None = None

