@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 
 from t2h import T2HPipeline, UserError
 from t2h.cli import main
+from t2h.convert import to_official
 from t2h.data import DataConfig, load
 from t2h.data.batches import BatchStream, Share
 from t2h.device import make_accelerator
@@ -23,6 +24,8 @@ from t2h.methods import MethodOptions
 from t2h.methods.t2h import T2H
 from t2h.pipeline.autoencoder import decode, encode, load_autoencoder
 from t2h.samples.draw import Wanted, draw_array, load_pipeline
+from t2h.samples.store import facts_of
+from t2h.sampling import SamplingFlags
 from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig, latents, setup, train
 from t2h.training.draw import draw_batch
 from t2h.training.latents import encoded
@@ -31,6 +34,7 @@ from t2h.training.setup import Training
 
 DIGITS = torch.tensor(load_digits().images, dtype=torch.float32).unsqueeze(1) / 8 - 1
 CPU = torch.device("cpu")
+MACHINE = MachineConfig(device="cpu", log_every=2, save_every=0, grid_every=None)
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +82,7 @@ def config(folder: Path | str, t2h: T2H | None = None, **learning: object) -> Tr
         network=NetworkConfig(network="digits", autoencoder=str(folder)),
         learning=LearningConfig(**settings),
         methods=MethodOptions(t2h=t2h or T2H()),
-        machine=MachineConfig(device="cpu", log_every=2, save_every=0, grid_every=None),
+        machine=MACHINE,
     )
 
 
@@ -276,6 +280,15 @@ def test_what_cannot_be_is_one_line_and_nothing_is_written(words, says, folder, 
     assert not Path("run").exists()
 
 
+def test_the_decoder_is_part_of_what_decides_the_images(whole, tmp_path):
+    pipeline = load_pipeline(whole.path)
+    facts = facts_of(pipeline, pipeline.sampling)
+    pipeline.vae.decoder.conv_out.bias.data += 1
+    assert facts_of(pipeline, pipeline.sampling)["weights_sha256"] != facts["weights_sha256"]
+    with pytest.raises(UserError, match="draws latents"):
+        to_official(pipeline, tmp_path / "x.pt")
+
+
 def test_a_pipeline_folder_chooses_no_other_class_of_autoencoder(whole, tmp_path):
     copy = shutil.copytree(whole.pipeline_folder, tmp_path / "copy")
     index = copy / "model_index.json"
@@ -288,15 +301,18 @@ def test_a_step_does_not_hold_the_autoencoder(folder, tmp_path, monkeypatch):
     """What trains has no autoencoder among its objects: it is read again for a checkpoint and for a grid."""
     read = []
     monkeypatch.setattr(setup, "load_autoencoder", lambda source: read.append(source) or load_autoencoder(source))
-    train(config(folder, steps=2), tmp_path / "run", progress=False)
-    assert read == [str(folder)] * 2
-    train(config(folder, steps=3), tmp_path / "run", progress=False, extend=True)
-    assert read[2:] == [str(tmp_path / "run" / "pipeline" / "vae")] * 2
+    grids = MachineConfig(device="cpu", save_every=0, grid_every=0)
+    given = dataclasses.replace(config(folder), machine=grids, sampling=SamplingFlags(steps=1))
+    train(given, tmp_path / "run", progress=False)
+    own = str(tmp_path / "run" / "pipeline" / "vae")
+    assert read == [str(folder), str(folder), own]  # to encode, for the pipeline folder, for the grid
+    train(dataclasses.replace(given, machine=MACHINE), tmp_path / "run", progress=False)
+    assert read[3:] == [own]
 
 
 @pytest.mark.slow
 def test_digits_drawn_through_the_decoder_show_their_label(folder, tmp_path):
-    learn = {"steps": 1500, "batch_size": 32, "lr": 2e-3, "flip": "off", "warmup_steps": 75}
+    learn = {"steps": 1000, "batch_size": 32, "lr": 2e-3, "flip": "off", "warmup_steps": 50}
     train(dataclasses.replace(config(folder, **learn), data=DataConfig()), tmp_path / "run", progress=False)
     pipeline = load_pipeline(tmp_path / "run")
     wanted = Wanted.per_class(range(10), 20)

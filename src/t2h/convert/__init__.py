@@ -98,13 +98,15 @@ def to_official(pipeline: T2HPipeline, path: str | os.PathLike[str], step: int =
     `net_model` and `ema_model` are the same weights, the states of optimiser and scheduler are empty.
 
     Raises:
-        UserError: if the official U-Net cannot be this network (it predicts ε, has 3 channels and 32 groups).
+        UserError: if the official U-Net cannot be this network (it predicts ε, has 3 channels of pixels and 32 groups).
     """
     check_place(Path(path))
     if (prediction := Process.of(pipeline.scheduler).prediction) != "epsilon":
         raise UserError(
             f"the official code predicts epsilon; this network predicts {prediction}, which it cannot draw."
         )
+    if pipeline.vae is not None:
+        raise UserError("the official code draws images; this network draws latents, which an autoencoder decodes.")
     if not isinstance(pipeline.unet, UNet2DModel):
         raise UserError(f"the official code has U-Nets alone; this network is a {type(pipeline.unet).__name__}.")
     config = dict(pipeline.unet.config)

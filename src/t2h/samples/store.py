@@ -28,12 +28,13 @@ from t2h.sampling import Sampling
 Drawn = Callable[[Wanted], Iterator[UInt8[np.ndarray, "b h w c"]]]
 
 
-def weights_sha256(network: nn.Module) -> str:
-    """The sha256 of a network's weights, in the order of their names: what a result was made with."""
+def weights_sha256(*networks: nn.Module | None) -> str:
+    """The sha256 of the weights of networks, in the order of their names: what a result was made with."""
     digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    for network in networks:
+        for name, value in sorted(network.state_dict().items() if network else ()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -44,7 +45,7 @@ def facts_of(pipeline: T2HPipeline, sampling: Sampling) -> dict[str, Any]:
     return {
         "format": FORMAT,
         **sampling.plain(),
-        "weights_sha256": weights_sha256(pipeline.unet),
+        "weights_sha256": weights_sha256(pipeline.unet, pipeline.vae),
         "guide_sha256": None if guide is None else weights_sha256(guide),
         "method": config["method"],
         "images_seen": config["images_seen"],
