@@ -136,11 +136,12 @@ class Training:
         windows = [part for part in self.objective.modules() if isinstance(part, Window)]
         parameters, passes = sum(p.numel() for p in self.model.parameters()), self.objective.passes
         kind = "unconditional" if self.null_label is None else "class-conditional"
+        size = f"{table.image_size[0]} px" + " of latents" * bool(self.autoencoder)
         return "\n".join(
             [
                 f"data        {table.name} ({table.split}): {len(table):,} images of {table.num_classes} classes, "
                 f"{counts.max():,} … {counts.min():,} a class; {self.stream.describe()}",
-                f"network     {parameters:,} parameters, {table.image_size[0]} px, {kind}",
+                f"network     {parameters:,} parameters, {size}, {kind}",
                 *([f"latents     {table.channels} channels, of {self.autoencoder}"] if self.autoencoder else []),
                 *([f"begins with {self.origin}"] if self.origin else []),
                 f"objective   {self.config.objective}, {passes} network pass{'es' * (passes > 1)} a step",
