@@ -11,7 +11,7 @@ from t2h.version import __version__
 
 VERBS = {
     "demo": "train DDPM and T2H on long-tailed digits, sample, judge, and make a page to look at",
-    "inspect": "look at data: the class table, head to tail, and a plot of it",
+    "inspect": "look at data: the class table, head to tail; and whether samples are copies of it",
     "train": "train a class-conditional diffusion model on long-tailed images",
     "sample": "draw images of chosen classes from a run",
     "reference": "make a reference file (statistics, features, counts) from real images",

@@ -6,13 +6,15 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import tyro
 
 from t2h.errors import UserError
 
 Args = TypeVar("Args")
+Format = Literal["text", "markdown", "latex", "csv", "html", "json"]
+"""How a table is printed."""
 
 RENAMED: dict[str, tuple[str, Callable[[str], str]]] = {
     "--figures": ("--metrics", str),

@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from t2h.cli._parse import parse
+from t2h.cli._parse import Format, parse
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Args:
     """Try cells again that failed."""
     table_only: bool = False
     """Print the tables of the results that are there, and train nothing."""
-    format: Literal["text", "markdown", "latex", "csv", "html"] = "text"
+    format: Format = "text"
     """How the tables are printed."""
     quiet: bool = False
     """Show no progress bars."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
-from t2h.cli._parse import parse
+from t2h.cli._parse import Format, parse
 from t2h.results.metrics import GROUPS
 
 
@@ -27,7 +26,7 @@ class Args:
     """Groups of classes; also many, medium-shot, few."""
     baseline: str | None = None
     """Name of the result that differences refer to; the first by default."""
-    format: Literal["text", "markdown", "latex", "csv", "html"] = "text"
+    format: Format = "text"
     """How the table is written."""
     anyway: bool = False
     """Show results of different protocols together, marked, with the factors named."""

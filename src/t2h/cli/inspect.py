@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from t2h.cli._parse import parse
+from t2h.cli._parse import Format, parse
 from t2h.data.config import DataConfig, load
-from t2h.errors import unknown_name
+from t2h.errors import UserError, check_numbers, unknown_name
 from t2h.files import check_place, write_text
 
 _USAGE = """usage: t2h inspect WHAT [OPTIONS]
 
   data      the class table, head to tail, and a plot of it
+  samples   whether samples are copies of training images, class by class, and the closest pairs
   transfer  the chance by t that T2H aims at another image, and the window of t for given chances
 
-`t2h inspect data --help` and `t2h inspect transfer --help` show the options."""
+`t2h inspect WHAT --help` shows the options."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,25 @@ class Args:
     source: Annotated[DataConfig, tyro.conf.arg(name="")] = field(default_factory=DataConfig)
     plot: Path | None = None
     """Write a plot of the images per class here (SVG)."""
+
+
+@dataclass(frozen=True)
+class SamplesArgs:
+    """Tell whether samples are copies: each class beside its training images, in pixels, without a reference.
+
+    The run, and with it the data, is found by where the samples lie or what they say of themselves; options of data
+    replace what it says.
+    """
+
+    samples: Annotated[Path, tyro.conf.Positional]
+    """A run (of its samples those at the w nearest to 1.5), a folder of samples, or an .npz file."""
+    source: Annotated[DataConfig, tyro.conf.arg(name="")] = field(default_factory=DataConfig)
+    per_class: int = 500
+    """Samples of each class that are looked at."""
+    html: Path | None = None
+    """Write a self-contained page with the closest pairs of each class here."""
+    format: Format = "text"
+    """How the table is written."""
 
 
 def main(argv: list[str]) -> int | None:
@@ -41,8 +62,10 @@ def main(argv: list[str]) -> int | None:
         inspect_transfer(parse(TransferArgs, "inspect transfer", argv[1:]))
     elif argv[0] == "data":
         inspect_data(parse(Args, "inspect data", argv[1:]))
+    elif argv[0] == "samples":
+        inspect_samples(argv[1:])
     else:
-        raise unknown_name("thing to inspect", argv[0], ["data", "transfer"])
+        raise unknown_name("thing to inspect", argv[0], ["data", "samples", "transfer"])
     return 0
 
 
@@ -61,3 +84,44 @@ def inspect_data(args: Args) -> None:
     if args.plot is not None:
         write_text(args.plot, counts_file(table.name, table.class_names, table.class_counts.tolist()))
         print(f"\nplot: {args.plot}")
+
+
+def inspect_samples(argv: list[str]) -> None:
+    """Print the table of near copies and, if asked, write the page."""
+    args = parse(SamplesArgs, "inspect samples", argv)
+    from t2h.evaluation.copies import class_copies, copies_table
+    from t2h.evaluation.nearest import data_of
+    from t2h.files import read_object, reading
+    from t2h.report.copies import copies_page
+    from t2h.results.table import FORMATS
+    from t2h.samples.read import drawn_in, read_samples, run_of
+
+    check_numbers(args, per_class=1)
+    if args.html is not None:
+        check_place(args.html, ".html", ".htm")
+    place, run = args.samples, args.samples
+    if (run / "config.yaml").is_file():
+        if (found := drawn_in(run)) is None:
+            raise UserError(f"{run} has no samples; draw some: t2h sample {run}")
+        place = found
+    elif (origin := run_of(place)) is not None:
+        run = origin
+    data = args.source
+    if not any(word.split("=")[0] == "--data" for word in argv):
+        file = run / "config.yaml"
+        if not file.is_file():
+            raise UserError(f"{place}: its run is not found; say what it was trained on (--data, --imbalance, ...).")
+        with reading(file, "configuration of a run", "give --data"):
+            own = data_of(read_object(file))
+        if own is None:
+            raise UserError(f"{file} names no data; give --data.")
+        data = parse(SamplesArgs, "inspect samples", argv, default=SamplesArgs(args.samples, own)).source
+    table = load(data)
+    samples = read_samples(place, table.class_names)
+    each = class_copies(samples, table, args.per_class)
+    if args.format == "text":
+        print(f"{place} and {table.name}, {table.split}, {len(table):,} images\n")
+    print(FORMATS[args.format](copies_table(each)))
+    if args.html is not None:
+        write_text(args.html, copies_page(each, samples, table))
+        print(f"\n{args.html}", file=sys.stderr)

@@ -1,9 +1,10 @@
-"""One table, and its writers: text, Markdown, LaTeX, CSV and HTML."""
+"""One table, and its writers: text, Markdown, LaTeX, CSV, HTML and JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -103,6 +104,13 @@ def as_csv(table: Table) -> str:
     return out.getvalue().rstrip("\n")
 
 
+def as_json(table: Table) -> str:
+    """A list of objects, one for each row: all values in full, by the names that a CSV file has in its head."""
+    names = [str(value) for cell in table.head for value in cell.values]
+    rows = [dict(zip(names, (value for cell in row for value in cell.values), strict=True)) for row in table.rows]
+    return json.dumps(rows, indent=1, ensure_ascii=False)
+
+
 def _inert(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
@@ -137,4 +145,5 @@ FORMATS: dict[str, Callable[[Table], str]] = {
     "latex": as_latex,
     "csv": as_csv,
     "html": as_html,
+    "json": as_json,
 }
