@@ -125,8 +125,9 @@ def drawn_in(folder: Path) -> Path | None:
     places += sorted({*folder.glob("samples*.npz"), *folder.glob("samples/**/*.npz")})
     if not places and any(folder.glob("samples/*/*.png")):
         places = [folder / "samples"]
-    w = {place: read_facts(place).get("w") for place in places}
-    return min(places, key=lambda p: math.inf if w[p] is None else abs(w[p] - Sampling().w), default=None)
+    known = [(place, read_facts(place).get("w")) for place in places]
+    nearest = min(known, key=lambda each: math.inf if each[1] is None else abs(each[1] - Sampling().w), default=None)
+    return nearest and nearest[0]
 
 
 def run_of(samples: Path) -> Path | None:
