@@ -13,6 +13,7 @@ VERBS = {
     "demo": "train DDPM and T2H on long-tailed digits, sample, judge, and make a page to look at",
     "inspect": "look at data: the class table, head to tail; and whether samples are copies of it",
     "train": "train a class-conditional diffusion model on long-tailed images",
+    "watch": "see how trainings stand: in the terminal, or on a page that refreshes itself",
     "sample": "draw images of chosen classes from a run",
     "reference": "make a reference file (statistics, features, counts) from real images",
     "evaluate": "judge samples or a run against a reference",

@@ -7,6 +7,7 @@ import io
 import math
 import re
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -118,15 +119,24 @@ def _strips(images: Any, labels: np.ndarray, table: ClassTable, name: str) -> di
     return strips
 
 
+def grids_of(folder: Path) -> list[Path]:
+    """The grids of a training, the oldest first."""
+    return sorted(folder.glob("grids/*.png"), key=lambda file: [int(n) for n in re.findall(r"\d+", file.stem)])
+
+
 def _grid(run: Run) -> tuple[str, Picture] | None:
     """The last grid of the training; none where it is damaged."""
-    files = sorted(run.folder.glob("grids/*.png"), key=lambda file: [int(n) for n in re.findall(r"\d+", file.stem)])
-    for file in files[-1:]:
-        with suppress(OSError, ValueError, SyntaxError):
-            image = Image.open(file).convert("RGB")
-            image.thumbnail((1000, 4000))
-            caption = f"{run.name}, {file.stem.replace('_', ' ')}"
-            return caption, Picture(address(image), f"{caption}: samples, rows from head to tail", image.width < 320)
+    found = [grid_picture(file, run.name) for file in grids_of(run.folder)[-1:]]
+    return next((picture for picture in found if picture), None)
+
+
+def grid_picture(file: Path, name: str) -> tuple[str, Picture] | None:
+    """A grid of the run ``name`` with its caption; None where it is damaged."""
+    with suppress(OSError, ValueError, SyntaxError):
+        image = Image.open(file).convert("RGB")
+        image.thumbnail((1000, 4000))
+        caption = f"{name}, {file.stem.replace('_', ' ')}"
+        return caption, Picture(address(image), f"{caption}: samples, rows from head to tail", image.width < 320)
     return None
 
 
