@@ -21,6 +21,7 @@ VERBS = {
     "benchmark": "train and judge methods x data sets x seeds by a plan, and put them side by side",
     "classify": "see what synthetic images are worth to a classifier of long-tailed data",
     "report": "make one HTML page of runs and results",
+    "push": "put a run on the Hugging Face Hub, to be used with diffusers alone",
     "convert": "turn official checkpoints into pipeline folders",
 }
 
