@@ -18,6 +18,8 @@ class Args:
     All methods see equally many images, and with a seed the same weights, images, noise and samples' noise. The same
     command again goes on where it stopped; started several times at once, on one or many machines that share the
     folder, the processes divide the cells among themselves.
+
+    t2h benchmark digits --dry-run
     """
 
     plan: tyro.conf.Positional[str]
@@ -38,7 +40,7 @@ class Args:
     table_only: bool = False
     """Print the tables of the results that are there, and train nothing."""
     format: Format = "text"
-    """How the tables are printed."""
+    """How the tables are printed; --json is --format json."""
     quiet: bool = False
     """Show no progress bars."""
 

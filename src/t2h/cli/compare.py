@@ -14,7 +14,10 @@ from t2h.results.metrics import GROUPS
 @dataclass(frozen=True)
 class Args:
     """Put results side by side, with differences to the first, by group; results of different
-    protocols are refused, and what is not known of one (samples of other projects) gets a remark."""
+    protocols are refused, and what is not known of one (samples of other projects) gets a remark.
+
+    t2h compare runs/ddpm runs/mine --w 1.5 best
+    """
 
     results: tyro.conf.Positional[tuple[Path, ...]]
     """Result files of `t2h evaluate`, or run folders (all their results are taken)."""
@@ -27,7 +30,7 @@ class Args:
     baseline: str | None = None
     """Name of the result that differences refer to; the first by default."""
     format: Format = "text"
-    """How the table is written."""
+    """How the table is printed; --json is --format json."""
     anyway: bool = False
     """Show results of different protocols together, marked, with the factors named."""
 

@@ -22,14 +22,22 @@ _USAGE = """usage: t2h inspect WHAT [OPTIONS]
 
 `t2h inspect WHAT --help` shows the options."""
 
+TRANSFER = "--data --root --image-size --imbalance --references --t2h.gate --t2h.window --plot --examples --format"
+"""Options of `t2h inspect transfer` that its short help shows."""
+
 
 @dataclass(frozen=True)
 class Args:
-    """Print the class table of a data set, from head to tail, and plot it."""
+    """Print the class table of a data set, from head to tail, and plot it.
+
+    t2h inspect data --data my_images --image-size 32 --plot classes.svg
+    """
 
     source: Annotated[DataConfig, tyro.conf.arg(name="")] = field(default_factory=DataConfig)
     plot: Path | None = None
     """Write a plot of the images per class here (SVG)."""
+    format: Format = "text"
+    """How the table is printed; --json is --format json."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,8 @@ class SamplesArgs:
 
     The run, and with it the data, is found by where the samples lie or what they say of themselves; options of data
     replace what it says.
+
+    t2h inspect samples runs/mine --html pairs.html
     """
 
     samples: Annotated[Path, tyro.conf.Positional]
@@ -48,7 +58,7 @@ class SamplesArgs:
     html: Path | None = None
     """Write a self-contained page with the closest pairs of each class here."""
     format: Format = "text"
-    """How the table is written."""
+    """How the table is printed; --json is --format json."""
 
 
 def main(argv: list[str]) -> int | None:
@@ -59,7 +69,7 @@ def main(argv: list[str]) -> int | None:
     if argv[0] == "transfer":
         from t2h.cli._transfer import TransferArgs, inspect_transfer  # its options import torch
 
-        inspect_transfer(parse(TransferArgs, "inspect transfer", argv[1:]))
+        inspect_transfer(parse(TransferArgs, "inspect transfer", argv[1:], common=TRANSFER.split()))
     elif argv[0] == "data":
         inspect_data(parse(Args, "inspect data", argv[1:]))
     elif argv[0] == "samples":
@@ -73,17 +83,21 @@ def inspect_data(args: Args) -> None:
     """Print the class table and, if asked, write its plot."""
     from t2h.data.groups import class_table
     from t2h.report.plots import counts_file
+    from t2h.results.table import FORMATS, counts_table
 
     if args.plot is not None:
         check_place(args.plot, ".svg")
     table = load(args.source)
     height, width = table.image_size
     kind = "grey" if table.channels == 1 else "RGB"
-    print(f"{table.name}, split {table.split}: {kind} images of {width}x{height} pixels\n")
-    print(class_table(table.class_counts, table.class_names))
+    if args.format == "text":
+        print(f"{table.name}, split {table.split}: {kind} images of {width}x{height} pixels\n")
+        print(class_table(table.class_counts, table.class_names))
+    else:
+        print(FORMATS[args.format](counts_table(table.class_counts, table.class_names)))
     if args.plot is not None:
         write_text(args.plot, counts_file(table.name, table.class_names, table.class_counts.tolist()))
-        print(f"\nplot: {args.plot}")
+        print(f"\nplot: {args.plot}", file=sys.stdout if args.format == "text" else sys.stderr)
 
 
 def inspect_samples(argv: list[str]) -> None:

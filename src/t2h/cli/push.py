@@ -13,7 +13,10 @@ from t2h.cli._parse import parse
 @dataclass(frozen=True)
 class Args:
     """Push a run to the Hugging Face Hub: pipeline, grid, a model card with metrics, and one file that draws with
-    diffusers alone."""
+    diffusers alone.
+
+    t2h push runs/mine me/long-tail --dry-run pushed --license cc-by-4.0
+    """
 
     run: tyro.conf.Positional[Path]
     """A run, a pipeline folder, or a checkpoint."""

@@ -20,6 +20,8 @@ class Args:
 
     --w is the guidance weight of ε_c + w (ε_c - ε_∅), and diffusers' guidance_scale is 1 + w: no guidance is --w 0.
     Running the same command again draws only what is missing.
+
+    t2h sample runs/mine --per-class 100 --classes truck ship --w 2
     """
 
     run: Annotated[Path, tyro.conf.Positional]

@@ -24,6 +24,8 @@ class Args:
     """Watch trainings from their files alone: loss, speed, time left, transfer, disk, grids; nothing slows them.
 
     In the terminal until all are finished or Ctrl-C (with rich: pip install "t2h[watch]"), or printed once.
+
+    t2h watch runs/ddpm runs/mine --html watch.html
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
@@ -35,7 +37,7 @@ class Args:
     every: float = 5.0
     """Seconds between two looks."""
     format: Format = "text"
-    """How the table is printed; others than text are printed once."""
+    """How the table is printed; --json is --format json. Others than text are printed once."""
 
 
 def main(argv: list[str]) -> int:
