@@ -19,17 +19,17 @@ from t2h.samples.read import read_facts, run_of
 RNG = np.random.default_rng(0)
 
 
-def slow(samples: np.ndarray, training: np.ndarray) -> tuple[list[float], float]:
-    """Ratios of the samples and the threshold, from the definition, in float64."""
+def slow(samples: np.ndarray, training: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance and ratio of each sample, and both thresholds, from the definition, in float64."""
     sides = [training.reshape(len(training), -1), training[..., ::-1].reshape(len(training), -1)]
 
-    def ratio(image: np.ndarray, others: list[int]) -> float:
+    def both(image: np.ndarray, others: list[int]) -> tuple[float, float]:
         to = sorted(min(np.linalg.norm(image.ravel() - side[j]) for side in sides) for j in others)
-        return to[0] / np.mean(to[1 : min(6, len(training) - 1)])
+        return to[0], to[0] / np.mean(to[1 : min(6, len(training) - 1)])
 
     every = list(range(len(training)))
-    own = [ratio(training[i], [j for j in every if j != i]) for i in every]
-    return [ratio(sample, every) for sample in samples], float(np.quantile(own, 0.05))
+    own = [both(training[i], [j for j in every if j != i]) for i in every]
+    return np.array([both(sample, every) for sample in samples]), np.quantile(own, 0.05, axis=0)
 
 
 @pytest.mark.parametrize("m", [3, 5, 30])
@@ -38,16 +38,17 @@ def test_near_copies_are_those_of_the_definition(m: int) -> None:
     samples = np.concatenate(
         [RNG.random((20, 3, 4, 6)), training[:2] + 0.02 * RNG.random((2, 3, 4, 6)), training[:1, ..., ::-1]]
     )
-    found, (ratios, threshold) = near_copies(samples, training), slow(samples, training)
-    np.testing.assert_allclose(found.ratio, ratios, atol=1e-4)
-    assert found.near.tolist() == [ratio <= threshold for ratio in ratios]
+    found, (values, thresholds) = near_copies(samples, training), slow(samples, training)
+    np.testing.assert_allclose(found.ratio, values[:, 1], atol=1e-4)
+    assert found.near.tolist() == (values <= thresholds).all(axis=1).tolist()
+    assert found.near[-3:].all()
     assert found.index[-3:].tolist() == [0, 1, 0]
     assert found.mirrored[-3:].tolist() == [False, False, True]
     assert found.ratio[-1] < 1e-6
     assert found.expected == pytest.approx((1 + 0.05 * (m - 1)) / (m + 1))
 
 
-def test_copies_are_found_and_unseen_images_are_at_the_expected_share() -> None:
+def test_copies_are_found_and_unseen_images_are_below_the_expected_share() -> None:
     digits, rng = load_images("digits", split="all"), np.random.default_rng(0)
     shares, expected = [], []
     for c in [*range(10)] * 4:
@@ -64,7 +65,7 @@ def test_copies_are_found_and_unseen_images_are_at_the_expected_share() -> None:
         noise = near_copies(rng.integers(0, 256, training.shape, dtype=np.uint8), training)
         assert noise.far
         assert not noise.near.any()
-    assert np.mean(shares) == pytest.approx(np.mean(expected), abs=0.015)
+    assert 0.3 * np.mean(expected) < np.mean(shares) < np.mean(expected)
 
 
 def test_duplicates_in_the_training_set_hide_no_copies() -> None:

@@ -126,7 +126,7 @@ def copies_table(found: Sequence[ClassCopies]) -> Table:
         Cell("training images", ("training_images",)),
         "samples",
         Cell("near copies", ("near_copies", "share")),
-        Cell("expected of fresh", ("expected_share",)),
+        Cell("of fresh at most", ("expected_share",)),
         "distance",
     ]
     rows = []
@@ -144,9 +144,9 @@ def copies_table(found: Sequence[ClassCopies]) -> Table:
             row += [Cell(f"{of.distance:.2f}", (of.distance,))]
         rows.append(row)
     remarks = [
-        "near copy: a sample that is as close to one training image, against the next ones, as only 5 % of the "
+        "near copy: a sample as close to one training image, by itself and against the next ones, as only 5 % of the "
         "training images are to each other (in pixels, mirror images included)",
-        "expected of fresh: the share that unseen images of the class would have",
+        "of fresh at most: the largest share to expect of unseen images of the class",
         "distance to the nearest training image: 0 of copies, 1 of images like the training images",
     ]
     lists = {
