@@ -16,11 +16,12 @@ from t2h import UserError
 from t2h.classify.choose import best, candidates
 from t2h.classify.classifier import ResNet, _augmented, fit, probabilities
 from t2h.classify.config import ClassifierTraining
-from t2h.classify.study import Study, filled_arm, make_arm, missing, summarise, summary_text
+from t2h.classify.study import Study, filled_arm, make_arm, missing, summarise, summary
 from t2h.cli import main
 from t2h.data import DataConfig, ImageTable, load, load_images
 from t2h.data.batches import Order
 from t2h.randomness import derive_seed, generator
+from t2h.results.table import written
 from t2h.training import LearningConfig, MachineConfig, TrainConfig, train
 
 LONG_TAIL = DataConfig(data="digits", imbalance=0.1)
@@ -210,11 +211,11 @@ def test_the_table_against_hand_computation():
     assert difference["mean"] == pytest.approx(0.05)
     half = 4.302653 * np.std([0.05, 0.0, 0.1], ddof=1) / np.sqrt(3)  # Student's t with 2 degrees of freedom
     assert difference["interval"] == pytest.approx((0.05 - half, 0.05 + half))
-    assert "60.0 ± 10.0" in summary_text([plain, filled])
-    assert "+10.0 [-14.8, +34.8]" in summary_text([plain, filled])
+    assert "60.0 ± 10.0" in written(summary([plain, filled]), "text")
+    assert "+10.0 [-14.8, +34.8]" in written(summary([plain, filled]), "text")
     few = summarise([r for r in runs if r["seed"] == 0])
     assert few[1]["accuracy"]["overall"]["difference"]["interval"] is None
-    assert "too few seeds" in summary_text(few)
+    assert "too few seeds" in written(summary(few), "text")
 
 
 @pytest.fixture(scope="module")

@@ -45,6 +45,7 @@ from t2h.results.comparable import differing_factors, unknown_factors
 from t2h.results.compare import compare, summary
 from t2h.results.point import Point, Value
 from t2h.results.result import read_result, write_result
+from t2h.results.table import as_text
 from t2h.samples.read import SampleSet, read_samples
 from t2h.sampling import CurveFlags
 
@@ -625,7 +626,7 @@ def test_w_per_class_of_a_run(reference: Reference, tmp_path: Path, capsys: pyte
     groups = evaluate_run(run, ws, by_group, out, drawing, progress=False).choice
     assert groups is not None
     assert len({round(groups.w_table[str(c)] / np.sqrt(counts.mean() / counts[c]), 9) for c in range(3)}) == 1
-    text = summary(result)
+    text = as_text(summary(result))
     assert "w per class, tail" in text
     assert f"chosen on all images: 0 {result.choice.w_table['0']:g}, " in text
     words = ["--w-table", str(out), "--per-class", "1", "--steps", "2", "--out", str(tmp_path / "s")]

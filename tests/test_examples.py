@@ -41,7 +41,7 @@ def test_links_of_the_pages_lead_somewhere(page):
 
 def options_of(verb: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
     with pytest.raises(SystemExit):
-        main([*verb.split(), "--help"])
+        main([*verb.split(), "--help-all"])
     return set(re.findall(r"--[a-z0-9.][a-z0-9.-]*", capsys.readouterr().out))
 
 

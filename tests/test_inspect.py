@@ -89,7 +89,7 @@ def test_mistakes_are_one_line(options, message, capsys):
 
 def test_what_to_inspect(capsys):
     assert main(["inspect"]) == 0
-    assert "inspect data" in capsys.readouterr().out
+    assert "inspect WHAT" in capsys.readouterr().out
     assert main(["inspect", "date"]) == 2
     assert "did you mean 'data'" in capsys.readouterr().err
 

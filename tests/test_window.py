@@ -138,7 +138,7 @@ def test_the_command(tmp_path: Path, capsys):
     options = ["--t2h.window", "0.02", "0.2", "--plot", str(plot), "--examples", str(examples)]
     assert main([*command, *options]) == 0
     printed = capsys.readouterr().out
-    windows = re.findall(r"(\d+)  --t2h.t-min (\d+) --t2h.t-max (\d+)", printed)
+    windows = re.findall(r"(\d+) +--t2h.t-min (\d+) --t2h.t-max (\d+)", printed)
     assert [window[0] for window in windows] == ["16", "64"]
     assert all(0 < int(low) < int(high) <= 1000 for _, low, high in windows)
     words = " ".join(ElementTree.parse(plot).getroot().itertext())

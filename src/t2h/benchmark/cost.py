@@ -14,8 +14,9 @@ import torch
 from t2h.benchmark.plan import Cell, Plan
 from t2h.device import Precision, autocast, make_accelerator, own_accelerate_state
 from t2h.methods import describe
+from t2h.report.axes import duration
 from t2h.results.table import align
-from t2h.training.plan import duration, seconds_per_step
+from t2h.training.plan import seconds_per_step
 
 # A backward pass costs about two forward ones.
 _FORWARD_AND_BACKWARD = 3

@@ -11,6 +11,7 @@ from t2h.benchmark.table import Entry, Part, Row
 from t2h.results.compare import Measure
 from t2h.results.metrics import GROUPS, metric_of
 from t2h.results.table import FORMATS, Table, table
+from t2h.results.table import written as written_as
 
 _FID = [Measure("fid", group) for group in (None, *GROUPS)]
 _THIRDS = 3  # of the noise levels
@@ -124,9 +125,9 @@ def difference_text(entry: Entry) -> str:
 
 def written(plan: Plan, parts: Sequence[Part], form: str) -> str:
     """The tables in one of `FORMATS`."""
-    if form == "csv":
-        return FORMATS["csv"](every_number(plan, parts))
-    return "\n\n".join(map(FORMATS[form], tables(plan, parts)))
+    if form in ("csv", "json"):
+        return FORMATS[form](every_number(plan, parts))
+    return written_as(tables(plan, parts), form)
 
 
 def every_number(plan: Plan, parts: Sequence[Part]) -> Table:

@@ -26,7 +26,7 @@ from t2h.evaluation.point import group_classes
 from t2h.files import read_object, reading, write_json
 from t2h.metrics.accuracy import accuracy
 from t2h.results.statistics import ENOUGH, Difference, Spread, difference_by_seed, mean_std
-from t2h.results.table import as_text, table
+from t2h.results.table import Cell, Table, table
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,23 +186,26 @@ def summarise(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def summary_text(rows: Sequence[dict[str, Any]]) -> str:
-    """Accuracies in per cent, and below them the differences to the first arm."""
+def summary(rows: Sequence[dict[str, Any]]) -> list[Table]:
+    """Accuracies in per cent, and the differences to the first arm."""
     names = list(rows[0]["accuracy"])
 
-    def spread(found: dict[str, Any]) -> str:
-        return Spread(found["n"], found["mean"], found["std"]).text(1, scale=100)
+    def spread(found: dict[str, Any]) -> Cell:
+        return Cell(Spread(found["n"], found["mean"], found["std"]).text(1, scale=100), (found["mean"], found["std"]))
 
-    def difference(found: dict[str, Any]) -> str:
-        return "" if found["difference"] is None else Difference(**found["difference"]).text(1, scale=100)
+    def difference(found: dict[str, Any]) -> Cell:
+        if found["difference"] is None:
+            return Cell("", (None, None, None))
+        known = Difference(**found["difference"])
+        return Cell(known.text(1, scale=100), (known.mean, *(known.interval or (None, None))))
 
+    few = min(len(row["seeds"]) for row in rows)
+    remarks = [f"too few seeds for intervals ({few}; {ENOUGH} are needed)"] if few < ENOUGH else []
     body = [[r["arm"], r["images"], len(r["seeds"]), *(spread(r["accuracy"][n]) for n in names)] for r in rows]
-    title = "accuracy on real test images, %: mean ± standard deviation"
-    texts = [as_text(table(["arm", "images", "seeds", *names], body, title))]
+    head = ["arm", "images", "seeds", *(Cell(name, (name, f"{name} std")) for name in names)]
+    tables = [table(head, body, "accuracy on real test images, %: mean ± standard deviation", remarks)]
     if len(rows) > 1:
         changes = [[row["arm"], *(difference(row["accuracy"][name]) for name in names)] for row in rows[1:]]
-        title = f"paired difference to {rows[0]['arm']}, points [95 % interval]"
-        texts.append(as_text(table(["arm", *names], changes, title)))
-    if (fewest := min(len(row["seeds"]) for row in rows)) < ENOUGH:
-        texts.append(f"too few seeds for intervals ({fewest}; {ENOUGH} are needed).")
-    return "\n\n".join(texts)
+        head = ["arm", *(Cell(name, (name, f"{name} low", f"{name} high")) for name in names)]
+        tables.append(table(head, changes, f"paired difference to {rows[0]['arm']}, points [95 % interval]"))
+    return tables

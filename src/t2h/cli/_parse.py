@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import tyro
 
 from t2h.errors import UserError
 
 Args = TypeVar("Args")
+Format = Literal["text", "markdown", "latex", "csv", "html", "json"]
+"""How a table is printed."""
 
 RENAMED: dict[str, tuple[str, Callable[[str], str]]] = {
     "--figures": ("--metrics", str),
@@ -31,13 +35,49 @@ _SWITCHES = ("clip-sample",)
 """Options that are on, off, or the run's own; `--clip-sample` alone is on, `--no-clip-sample` off."""
 
 
-def parse(args_class: type[Args], verb: str, argv: Sequence[str], default: Any = None) -> Args:
-    """The options of `t2h VERB` as a dataclass, whose docstring is the help. `--help` and mistakes leave from here."""
+def parse(
+    args_class: type[Args], verb: str, argv: Sequence[str], default: Any = None, common: Sequence[str] = ()
+) -> Args:
+    """The options of `t2h VERB` as a dataclass, whose docstring is the help. `--help` and mistakes leave from here.
+
+    With ``common`` the help shows these options alone, and `--help-all` all.
+    """
     for before, word in zip(("", *argv), argv, strict=False):
         if (not word and before != "--guide") or (word.startswith("--") and word.endswith("=")):
             raise UserError(f"t2h {verb}: no value in {f'{before} {word!r}'.strip()}; is a variable empty?")
+    if common and {"-h", "--help"} & set(argv):
+        print(_short(help_of(args_class, verb, default), verb, common))
+        raise SystemExit(0)
     words = list(_with_values(list(_with_new_names(verb, argv))))
+    if "format" in args_class.__dataclass_fields__:  # type: ignore[attr-defined]
+        words = [part for word in words for part in (("--format", "json") if word == "--json" else (word,))]
+    words = ["--help" if word == "--help-all" else word for word in words]
     return tyro.cli(args_class, prog=f"t2h {verb}", args=words, default=default)
+
+
+def help_of(args_class: type[Any], verb: str, default: Any = None) -> str:
+    """The whole help of a verb, without frames and colours."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        tyro.cli(args_class, prog=f"t2h {verb}", args=["--help"], default=default)
+    return text.getvalue()
+
+
+def options_in(text: str) -> dict[str, str]:
+    """The options of a help without frames, by their first names: their lines there."""
+    blocks = re.findall(r"^  -[^\n]*(?:\n {9,}\S[^\n]*)*", text, re.MULTILINE)
+    return {re.split(r"[ ,]", block.strip(), maxsplit=1)[0]: block for block in blocks}
+
+
+def _short(text: str, verb: str, common: Sequence[str]) -> str:
+    """What stands above the options in a help, and some of them."""
+    options = options_in(text)
+    given = re.search(r"positional arguments *\n *-+ *\n(.*?)\n *\n", text, re.DOTALL)
+    above = re.split(r"\n *[\w ]+ *\n *-{9}", text, maxsplit=1)[0].rstrip()
+    blocks = [re.sub(r"\s*\(default:\s+None\)", "", options[name]) for name in common]
+    blocks = [given[1], *blocks] if given else blocks
+    lines = [line.rstrip() for block in blocks for line in block.splitlines()]
+    return "\n".join([above, "", *lines, "", f"`t2h {verb} --help-all` shows all {len(options)} options."])
 
 
 def _with_new_names(verb: str, argv: Sequence[str]) -> Iterator[str]:

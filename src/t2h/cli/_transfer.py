@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import torch
 import tyro
 from PIL import Image
 
+from t2h.cli._parse import Format
 from t2h.data.batches import BatchStream
 from t2h.data.config import DataConfig, load
 from t2h.data.table import ImageTable
@@ -23,6 +25,8 @@ from t2h.methods.window import IMAGES, TransferChances, transfer_chances
 from t2h.process import Process
 from t2h.randomness import generator
 from t2h.report.plots import chances_file
+from t2h.results.table import Cell, written
+from t2h.results.table import table as table_of
 from t2h.samples.grid import picture
 from t2h.training.config import ProcessConfig
 
@@ -31,7 +35,10 @@ NOISED = 128  # images a batch
 
 @dataclass(frozen=True)
 class TransferArgs:
-    """Print and plot the chance that T2H aims at another image, by t (Figure 7 of its paper); nothing is trained."""
+    """Print and plot the chance that T2H aims at another image, by t (Figure 7 of its paper); nothing is trained.
+
+    t2h inspect transfer --data digits --imbalance 0.05 --references 128 1024 --plot chances.svg
+    """
 
     source: Annotated[DataConfig, tyro.conf.arg(name="")] = field(default_factory=DataConfig)
     process: Annotated[ProcessConfig, tyro.conf.arg(name="")] = field(default_factory=ProcessConfig)
@@ -43,6 +50,8 @@ class TransferArgs:
     """Write a plot here (SVG)."""
     examples: Path | None = None
     """Write a picture here (PNG) of images that are noised: noisy, clean, and the clean image that T2H aims at."""
+    format: Format = "text"
+    """How the tables are printed; --json is --format json."""
 
 
 def inspect_transfer(args: TransferArgs) -> None:
@@ -63,23 +72,27 @@ def inspect_transfer(args: TransferArgs) -> None:
         batches = [_batch(stream, process, n, k) for k in range(IMAGES // NOISED)]
         found[n] = transfer_chances(aim.mass, batches, process.num_timesteps)
     low, high = args.t2h.window
-    print("chance that T2H aims at another image, of the same class + of another:\n")
-    print(f"{'references':>10}" + "".join(f"{f't = {t:.3g}':>12}" for t in found[n].t[1::3]))
+    windows = {n: chances.window(low, high) for n, chances in found.items()}
+    head = ["references", *(Cell(f"t = {t:.3g}", (f"same at {t:.3g}", f"other at {t:.3g}")) for t in found[n].t[1::3])]
+    rows = []
     for n, chances in found.items():
         pairs = list(zip(chances.within, chances.across, strict=True))[1::3]
-        print(f"{n:10,}" + "".join(f"{f'{a:.0%} + {b:.0%}':>12}" for a, b in pairs))
-    print(f"\nwindows in which the chance of another class is within {low:g} and {high:g}:")
-    windows = {n: chances.window(low, high) for n, chances in found.items()}
-    for n, (t_min, t_max) in windows.items():
-        print(f"{n:10,}  --t2h.t-min {t_min} --t2h.t-max {t_max}")
+        rows.append([n, *(Cell(f"{same:.0%} + {other:.0%}", (float(same), float(other))) for same, other in pairs)])
+    title = "chance that T2H aims at another image, of the same class + of another"
+    tables = [table_of(head, rows, title)]
+    rows = [[n, Cell(f"--t2h.t-min {a} --t2h.t-max {b}", (a, b))] for n, (a, b) in windows.items()]
+    title = f"windows in which the chance of another class is within {low:g} and {high:g}"
+    tables.append(table_of(["references", Cell("options", ("t_min", "t_max"))], rows, title))
+    print(written(tables, args.format))
+    out = sys.stdout if args.format == "text" else sys.stderr
     if args.plot is not None:
         curves = [(f"{n:,}", c.t, c.within, c.across) for n, c in found.items()]
         write_text(args.plot, chances_file(table.name, curves))
-        print(f"\nplot: {args.plot}")
+        print(f"\nplot: {args.plot}", file=out)
     if args.examples is not None:
         with replaced(args.examples) as file:
             examples(aim, _batch(stream, process, n, 0), windows[n], table).save(file, format="PNG")
-        print(f"\nexamples with {n:,} references: {args.examples}")
+        print(f"\nexamples with {n:,} references: {args.examples}", file=out)
 
 
 def _batch(stream: BatchStream, process: Process, references: int, k: int) -> Batch:

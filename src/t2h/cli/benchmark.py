@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from t2h.cli._parse import parse
+from t2h.cli._parse import Format, parse
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class Args:
     All methods see equally many images, and with a seed the same weights, images, noise and samples' noise. The same
     command again goes on where it stopped; started several times at once, on one or many machines that share the
     folder, the processes divide the cells among themselves.
+
+    t2h benchmark digits --dry-run
     """
 
     plan: tyro.conf.Positional[str]
@@ -37,8 +39,8 @@ class Args:
     """Try cells again that failed."""
     table_only: bool = False
     """Print the tables of the results that are there, and train nothing."""
-    format: Literal["text", "markdown", "latex", "csv", "html"] = "text"
-    """How the tables are printed."""
+    format: Format = "text"
+    """How the tables are printed; --json is --format json."""
     quiet: bool = False
     """Show no progress bars."""
 

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
 from t2h.classify.config import StudyConfig
-from t2h.cli._parse import parse
+from t2h.cli._parse import Format, parse
+
+
+@dataclass(frozen=True)
+class Args:
+    study: Annotated[StudyConfig, tyro.conf.arg(name="")]
+    format: Format = "text"
+    """How the tables are printed; --json is --format json."""
+
+
+Args.__doc__ = f"""{StudyConfig.__doc__}
+    t2h classify --run runs/mine --data my_images --image-size 16 --out runs/classify
+    """
+
+
+COMMON = (
+    "--out --run --samples --fill-to --w --data --root --image-size --imbalance --test-split --seeds --steps "
+    "--device --format"
+)
 
 
 def main(argv: list[str]) -> int:
-    """Train, judge, write OUT/classify.json and print the table."""
-    config = parse(StudyConfig, "classify", argv)
+    """Train, judge, write OUT/classify.json and print the tables."""
+    args = parse(Args, "classify", argv, common=COMMON.split())
     from t2h.classify.run import run_study
-    from t2h.classify.study import summary_text
+    from t2h.classify.study import summary
+    from t2h.results.table import written
 
-    print(summary_text(run_study(config)))
-    print(f"\n{config.out / 'classify.json'}")
+    print(written(summary(run_study(args.study)), args.format))
+    out = args.study.out / "classify.json"
+    print(f"\n{out}", file=sys.stdout if args.format == "text" else sys.stderr)
     return 0

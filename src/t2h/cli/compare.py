@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
-from t2h.cli._parse import parse
+from t2h.cli._parse import Format, parse
 from t2h.results.metrics import GROUPS
 
 
 @dataclass(frozen=True)
 class Args:
     """Put results side by side, with differences to the first, by group; results of different
-    protocols are refused, and what is not known of one (samples of other projects) gets a remark."""
+    protocols are refused, and what is not known of one (samples of other projects) gets a remark.
+
+    t2h compare runs/ddpm runs/mine --w 1.5 best
+    """
 
     results: tyro.conf.Positional[tuple[Path, ...]]
     """Result files of `t2h evaluate`, or run folders (all their results are taken)."""
@@ -27,8 +29,8 @@ class Args:
     """Groups of classes; also many, medium-shot, few."""
     baseline: str | None = None
     """Name of the result that differences refer to; the first by default."""
-    format: Literal["text", "markdown", "latex", "csv", "html"] = "text"
-    """How the table is written."""
+    format: Format = "text"
+    """How the table is printed; --json is --format json."""
     anyway: bool = False
     """Show results of different protocols together, marked, with the factors named."""
 

@@ -22,7 +22,7 @@ class Args:
     """Train DDPM and T2H side by side on long-tailed digits, sample over a curve of w, judge, and make one page.
 
     Everything is embedded: no network, no GPU. The commands are printed as they run; each can be typed by hand.
-    Running it again goes on where it stopped.
+    Running it again goes on where it stopped: t2h demo --out runs/demo
     """
 
     out: Path = Path("runs/demo")

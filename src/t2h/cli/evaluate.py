@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from t2h.cli._parse import parse
+from t2h.cli._parse import Format, parse
 from t2h.errors import UserError, check_numbers, check_unique
 from t2h.results.options import MetricOptions
 from t2h.sampling import CurveFlags
@@ -21,6 +22,8 @@ class Args:
 
     A run is sampled at each --w, by its own sampler unless an option replaces it, without storing the images. The file
     is written after each point, and running the same command again computes only what is missing.
+
+    t2h evaluate runs/mine --reference reference.safetensors --w 0 1 2 --per-class 100
     """
 
     source: Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -51,11 +54,16 @@ class Args:
     """Images that a run draws at once; it does not change their noise."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
+    format: Format = "text"
+    """How the table is printed; --json is --format json."""
+
+
+COMMON = "--reference --w --per-class --metrics --scheduler --steps --seed --features --name --out --device --format"
 
 
 def main(argv: list[str]) -> int:
     """Judge, write the result, print it as a table."""
-    args = parse(Args, "evaluate", argv)
+    args = parse(Args, "evaluate", argv, common=COMMON.split())
     from t2h.device import pick_device
     from t2h.evaluation.curve import Drawing, evaluate_run, evaluate_stored
     from t2h.evaluation.judge import Judge
@@ -63,6 +71,7 @@ def main(argv: list[str]) -> int:
     from t2h.files import check_place
     from t2h.pipeline.guidance import pipeline_folder
     from t2h.results.compare import summary
+    from t2h.results.table import FORMATS
 
     runs = [path for path in args.source if path.suffix in (".pt", ".pth", ".xz") or pipeline_folder(path)]
     _check(args, runs)
@@ -80,8 +89,8 @@ def main(argv: list[str]) -> int:
         result = evaluate_run(first, args.w, judge, out, drawing, args.name)
     else:
         result = evaluate_stored(args.source, judge, out, args.name)
-    print(summary(result))
-    print(f"\n{out}")
+    print(FORMATS[args.format](summary(result)))
+    print(f"\n{out}", file=sys.stdout if args.format == "text" else sys.stderr)
     return 0
 
 

@@ -18,6 +18,8 @@ class Args:
 
     The reference is the whole, balanced set. With --imbalance (or --counts) the file also says which of its images the
     long-tailed models were trained on, and memorisation can be judged.
+
+    t2h reference --data my_images --image-size 16 --out reference.safetensors
     """
 
     out: Path

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
 from t2h.cli._parse import parse
+from t2h.errors import notice
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,8 @@ class Args:
     """Make one self-contained HTML page of runs and results: metrics, curves, classes, samples, protocol.
 
     It is made from files alone and needs no network, neither to be written nor to be read.
+
+    t2h report runs/ddpm runs/mine --out report.html --open
     """
 
     inputs: tyro.conf.Positional[tuple[Path, ...]]
@@ -22,6 +26,9 @@ class Args:
 
     out: Path = Path("report.html")
     """The page to write."""
+
+    open: bool = False
+    """Open the page in the browser."""
 
     title: str | None = None
     """The heading; by default what is compared and on which data."""
@@ -32,4 +39,7 @@ def main(argv: list[str]) -> None:
     args = parse(Args, "report", argv)
     from t2h.report import write_report
 
-    print(write_report(args.inputs, args.out, args.title))
+    page = write_report(args.inputs, args.out, args.title)
+    print(page)
+    if args.open and not webbrowser.open(page.resolve().as_uri()):
+        notice("there is no browser that could be opened")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from t2h.cli._parse import parse
+from t2h.errors import UserError, check_numbers, check_unique
 from t2h.sampling import SamplingFlags
 
 
@@ -18,6 +20,8 @@ class Args:
 
     --w is the guidance weight of ε_c + w (ε_c - ε_∅), and diffusers' guidance_scale is 1 + w: no guidance is --w 0.
     Running the same command again draws only what is missing.
+
+    t2h sample runs/mine --per-class 100 --classes truck ship --w 2
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -40,7 +44,6 @@ def main(argv: list[str]) -> int:
     """Draw the images."""
     args = parse(Args, "sample", argv)
     from t2h.device import pick_device
-    from t2h.errors import UserError, check_numbers, check_unique
     from t2h.samples.draw import Wanted, load_pipeline
     from t2h.samples.store import write_samples
 
@@ -60,7 +63,23 @@ def main(argv: list[str]) -> int:
     drawn = write_samples(pipeline, wanted, sampling, out, args.batch_size)
     there = "" if drawn == len(wanted) else f" ({len(wanted) - drawn:,} were there)"
     print(f"{drawn:,} images drawn{there}: {out}")
+    if drawn and (line := _copies(out)):
+        print(line)
     return 0
+
+
+def _copies(out: Path) -> str | None:
+    from t2h.evaluation.copies import first_look
+    from t2h.evaluation.nearest import data_of
+    from t2h.files import read_object, reading
+    from t2h.samples.read import run_of
+
+    if (run := run_of(out)) is None:
+        return None
+    with contextlib.suppress(UserError, OSError), reading(run, "run", ""):
+        data = data_of(read_object(run / "config.yaml"))
+        return None if data is None else first_look(out, data)
+    return None
 
 
 def _samples_of(run: Path) -> Path:

@@ -40,13 +40,20 @@ class Args:
     """Go on with a run for more steps than it was begun with."""
 
 
+COMMON = (
+    "--data --root --image-size --imbalance --preset --objective --steps --batch-size --lr --network --init "
+    "--sampling.w --seed --device --out --dry-run --extend"
+)
+"""The options that the short help shows."""
+
+
 def main(argv: list[str]) -> int:
     """Train, or print the plan; 130 or 143 after a signal."""
     from t2h.training.presets import preset
 
     words = [part for word in argv for part in word.split("=", 1)]
     named = [after for word, after in pairwise(words) if word == "--preset"]
-    args = parse(Args, "train", argv, default=Args(config=preset(named[0])) if named else None)
+    args = parse(Args, "train", argv, default=Args(config=preset(named[0])) if named else None, common=COMMON.split())
     config = args.config
     if args.dry_run:
         from t2h.data import load

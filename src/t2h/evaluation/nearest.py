@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,28 @@ Labelled = tuple[Any, np.ndarray]
 """Images (N, C, H, W) with their labels (N,)."""
 
 
-def training_images(config: Mapping[str, Any]) -> Labelled | None:
-    """What a run's configuration names; None where it is not here. Nothing is fetched."""
+def data_of(config: Mapping[str, Any]) -> DataConfig | None:
+    """The data that a run's configuration names, nothing of which is to be fetched; None of a damaged one."""
     try:
         given = (config.get("data") or {}).items()
         data = {key: value for key, value in given if key in DataConfig.__dataclass_fields__} | {"download": False}
         if data.get("counts") is not None:
             data["counts"] = tuple(data["counts"])
-        table = load(DataConfig(**data))
+        if data.get("root") is not None:
+            data["root"] = Path(data["root"])
+        return DataConfig(**data)
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
+def training_images(config: Mapping[str, Any]) -> Labelled | None:
+    """What a run's configuration names; None where it is not here. Nothing is fetched."""
+    data = data_of(config)
+    try:
+        table = None if data is None else load(data)
     except (OSError, AttributeError, TypeError, ValueError):  # or the configuration is damaged
         return None
-    return table.images, table.labels
+    return None if table is None else (table.images, table.labels)
 
 
 def nearest_examples(

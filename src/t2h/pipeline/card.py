@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from typing import Any
+
+import yaml
 
 from t2h.process import is_flow
 
 
-def model_card(pipeline: Any) -> str:
-    """The card of a `T2HPipeline`: what the model is, how to use it, what it was trained on."""
+def model_card(pipeline: Any, header: Mapping[str, Any] | None = None, use: str = "", more: str = "") -> str:
+    """The card of a `T2HPipeline`: what the model is, how to use it, what it was trained on.
+
+    Args:
+        header: further entries of the YAML at its head.
+        use: how to use it, instead of the lines with our package.
+        more: further sections.
+    """
     config, own, parameters = pipeline.config, pipeline.sampling, sum(p.numel() for p in pipeline.unet.parameters())
     scheduler, (channels, height, width) = pipeline.scheduler, pipeline.image_shape
     names, counts = config["class_names"], config["class_counts"]
@@ -28,11 +37,15 @@ def model_card(pipeline: Any) -> str:
     }
     table = "\n".join(f"| {key} | {_cell(value)} |" for key, value in details.items())
     label = f"class_labels=[{names[-1]!r}] * 4" if pipeline.num_classes else "batch_size=4"
+    head = {
+        "library_name": "diffusers",
+        "pipeline_tag": "unconditional-image-generation",
+        "tags": ["t2h", "diffusion", "long-tailed", "class-conditional"],
+        **(header or {}),
+    }
+    use = use or 'from t2h import T2HPipeline\n\npipeline = T2HPipeline.from_pretrained("PATH_OR_REPOSITORY")'
     card = f"""---
-library_name: diffusers
-pipeline_tag: unconditional-image-generation
-tags: [t2h, diffusion, long-tailed, class-conditional]
----
+{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---
 
 # A class-conditional diffusion model of long-tailed images
 
@@ -42,9 +55,7 @@ tags: [t2h, diffusion, long-tailed, class-conditional]
 
 ```python
 import torch
-from t2h import T2HPipeline
-
-pipeline = T2HPipeline.from_pretrained("PATH_OR_REPOSITORY")
+{use}
 images = pipeline({label}, generator=torch.manual_seed(0)).images
 ```
 """
@@ -52,7 +63,7 @@ images = pipeline({label}, generator=torch.manual_seed(0)).images
         rows = sorted(zip(names, counts, strict=True), key=lambda row: -row[1])
         card += "\n## Training images per class, head to tail\n\n| class | images |\n| --- | ---: |\n"
         card += "".join(f"| {_cell(name)} | {count:,} |\n" for name, count in rows)
-    return card
+    return card + more
 
 
 def _cell(value: Any) -> str:

@@ -55,6 +55,15 @@ def percent_text(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
+def duration(seconds: float) -> str:
+    """In a unit that suits: "40 s", "12 min", "3.4 h", "2.1 days"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
 @dataclass(frozen=True)
 class Frame:
     """Ranges of both axes, and the rectangle of the drawing that they fill."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -70,17 +71,17 @@ def read_material(inputs: Sequence[Path]) -> Material:
         found = {file.resolve(): read_result(file) for file in files}
         if path.is_dir():
             name = next((result.name for result in found.values()), path.resolve().name)
-            runs[path.resolve()] = _read_run(path, name)
+            runs[path.resolve()] = read_run(path, name)
         results.update(found)
     if not inputs:
         raise UserError("nothing to report on; give run folders or result files.")
     return Material(
-        _distinct([*results.values()], _origin, lambda result: str(result.path)),
-        _distinct([*runs.values()], lambda run: run.folder.resolve().name, lambda run: str(run.folder)),
+        distinct([*results.values()], _origin, lambda result: str(result.path)),
+        distinct([*runs.values()], lambda run: run.folder.resolve().name, lambda run: str(run.folder)),
     )
 
 
-def _distinct(items: list[Named], *labels: Callable[[Named], str]) -> tuple[Named, ...]:
+def distinct(items: list[Named], *labels: Callable[[Named], str]) -> tuple[Named, ...]:
     """Items of the same name get a label added: the first that tells them all apart, or else the last."""
 
     def rename(item: Named) -> Named:
@@ -99,7 +100,12 @@ def _origin(result: Result) -> str:
     return path.parent.parent.name if path.parent.name == "results" else path.stem
 
 
-def _read_run(folder: Path, name: str) -> Run:
+def read_run(folder: Path, name: str, damaged: bool = False) -> Run:
+    """A run folder; with ``damaged``, as far as it can be read.
+
+    Raises:
+        UserError: if it is none, or (unless ``damaged``) its class table is damaged.
+    """
     if not any((folder / file).exists() for file in _RUN_FILES):
         raise UserError(f"{folder} is no run: it has none of {', '.join(_RUN_FILES)}.")
     lines = json_lines(folder / "metrics.jsonl")
@@ -108,7 +114,8 @@ def _read_run(folder: Path, name: str) -> Run:
     steps = {line["step"]: line for line in numbers if {"step", "loss"} <= line.keys()}
     classes, config, table = folder / "classes.json", folder / "config.yaml", None
     if classes.exists():
-        with reading(classes, "class table of a run", "train again, or remove it"):
+        remedy = "train again, or remove it"
+        with suppress(UserError) if damaged else nullcontext(), reading(classes, "class table of a run", remedy):
             table = ClassTable.from_dict(read_object(classes))
     text = config.read_text(encoding="utf-8", errors="replace") if config.exists() else None
     return Run(name, folder, table, tuple(steps[step] for step in sorted(steps)), last_value(lines, "transfer"), text)

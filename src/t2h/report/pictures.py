@@ -7,6 +7,7 @@ import io
 import math
 import re
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from t2h.files import reading
 from t2h.report.material import Material, Run
 from t2h.report.plots import at
 from t2h.results.result import PAPER_W, ClassTable, Result
-from t2h.samples.read import FACTS, SampleSet, read_facts, read_samples
+from t2h.samples.read import SampleSet, drawn_in, read_samples
 
 PER_ROW = 8  # samples of a class
 _MAX_ROWS = 21  # classes
@@ -94,14 +95,8 @@ def class_label(table: ClassTable | None, label: int) -> dict[str, Any]:
 
 def _stored(run: Run) -> SampleSet | None:
     """A few samples of each class from the run, or from its ``samples``: those whose w is nearest to 1.5."""
-    marked = {*run.folder.glob(FACTS), *run.folder.glob(f"samples/**/{FACTS}")}
-    places = [file.parent for file in sorted(marked)]
-    places += sorted({*run.folder.glob("samples*.npz"), *run.folder.glob("samples/**/*.npz")})
-    if not places and any(run.folder.glob("samples/*/*.png")):
-        places = [run.folder / "samples"]
-    drawn_at = {place: _number(read_facts(place).get("w")) for place in places}
-    nearest = min(places, key=lambda place: _distance(drawn_at[place]), default=None)
-    return read_samples(nearest, run.table.names if run.table else ()).first(PER_ROW) if nearest else None
+    place = drawn_in(run.folder)
+    return read_samples(place, run.table.names if run.table else ()).first(PER_ROW) if place else None
 
 
 def _strips(images: Any, labels: np.ndarray, table: ClassTable, name: str) -> dict[int, Picture]:
@@ -120,29 +115,38 @@ def _strips(images: Any, labels: np.ndarray, table: ClassTable, name: str) -> di
         for i, picture in enumerate(pictures):
             strip.paste(picture, (i * step, 0))
         alt = f"{len(pictures)} samples of class {class_label(table, label)['name']} by {name}"
-        strips[label] = Picture(_address(strip), alt, height <= 64)
+        strips[label] = Picture(address(strip), alt, height <= 64)
     return strips
+
+
+def grids_of(folder: Path) -> list[Path]:
+    """The grids of a training, the oldest first."""
+    return sorted(folder.glob("grids/*.png"), key=lambda file: [int(n) for n in re.findall(r"\d+", file.stem)])
 
 
 def _grid(run: Run) -> tuple[str, Picture] | None:
     """The last grid of the training; none where it is damaged."""
-    files = sorted(run.folder.glob("grids/*.png"), key=lambda file: [int(n) for n in re.findall(r"\d+", file.stem)])
-    for file in files[-1:]:
-        with suppress(OSError, ValueError, SyntaxError):
-            image = Image.open(file).convert("RGB")
-            image.thumbnail((1000, 4000))
-            caption = f"{run.name}, {file.stem.replace('_', ' ')}"
-            return caption, Picture(_address(image), f"{caption}: samples, rows from head to tail", image.width < 320)
+    found = [grid_picture(file, run.name) for file in grids_of(run.folder)[-1:]]
+    return next((picture for picture in found if picture), None)
+
+
+def grid_picture(file: Path, name: str) -> tuple[str, Picture] | None:
+    """A grid of the run ``name`` with its caption; None where it is damaged."""
+    with suppress(OSError, ValueError, SyntaxError):
+        image = Image.open(file).convert("RGB")
+        image.thumbnail((1000, 4000))
+        caption = f"{name}, {file.stem.replace('_', ' ')}"
+        return caption, Picture(address(image), f"{caption}: samples, rows from head to tail", image.width < 320)
     return None
 
 
 def _decoded(encoded: str, alt: str) -> Picture:
     """A picture from base64; raises what Pillow and base64 raise if it is no PNG."""
     image = Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)), formats=["PNG"]).convert("RGB")
-    return Picture(_address(image), alt, image.height <= 64)
+    return Picture(address(image), alt, image.height <= 64)
 
 
-def _address(image: Image.Image) -> str:
+def address(image: Image.Image) -> str:
     """The image as a data address."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)

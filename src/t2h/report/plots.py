@@ -125,10 +125,11 @@ def classes_view(material: Material, table: ClassTable) -> dict[str, Any] | None
 
 def transfer_view(runs: Sequence[Run]) -> list[Plot]:
     """The share of targets taken from another image, by t (Figure 7 of the T2H paper)."""
-    return [Plot(run.name, chart) for run in runs if (chart := _transfer(run)) is not None]
+    return [Plot(run.name, chart) for run in runs if (chart := transfer_chart(run)) is not None]
 
 
-def _transfer(run: Run) -> Chart | None:
+def transfer_counts(run: Run) -> tuple[list[float], list[float], list[float], list[float]] | None:
+    """Edges of t; targets in each part, those taken from an image of the same class, and of another; None without."""
     counts = run.transfer if isinstance(run.transfer, dict) else {}
     parts = [counts.get(key) for key in ("t_edges", "total", "within_class", "across_class")]
     edges, total, within, across = (
@@ -136,6 +137,13 @@ def _transfer(run: Run) -> Chart | None:
     )
     if len(edges) < 2 or not len(edges) - 1 == len(total) == len(within) == len(across):
         return None
+    return edges, total, within, across
+
+
+def transfer_chart(run: Run) -> Chart | None:
+    if (counts := transfer_counts(run)) is None:
+        return None
+    edges, total, within, across = counts
     middles, lines = tuple((a + b) / 2 for a, b in pairwise(edges)), []
     for name, slot, moved in (("same class", "within", within), ("another class", "across", across)):
         shares = tuple(n / of if of else None for n, of in zip(moved, total, strict=True))
@@ -157,6 +165,15 @@ def chances_file(name: str, curves: Sequence[tuple[str, Numbers, Numbers, Number
     )
 
 
+def log_line(run: Run, slot: str, key: str) -> Line:
+    """A value of the log over the images seen, as means over 40 to 120 stretches of it."""
+    log = [line for line in run.log if key in line]
+    size = max(1, -(-len(log) // 120), len(log) // 40)
+    chunks = [log[i : i + size] for i in range(0, len(log), size)]
+    x = tuple(float(chunk[-1].get("images_seen", chunk[-1]["step"])) for chunk in chunks)
+    return Line(run.name, slot, x, tuple(fmean(each[key] for each in chunk) for chunk in chunks), (), False)
+
+
 def training_view(material: Material) -> dict[str, Any] | None:
     """Smoothed loss over the images seen, and a row for each run."""
     runs = [run for run in material.runs if len(run.log) > 1]
@@ -165,12 +182,7 @@ def training_view(material: Material) -> dict[str, Any] | None:
     lines, rows = [], []
     for run in runs:
         slot, last = material.slot(run.name), run.log[-1]
-        size = max(1, -(-len(run.log) // 120), len(run.log) // 40)  # means over 40 to 120 stretches of the log
-        chunks = [run.log[i : i + size] for i in range(0, len(run.log), size)]
-        x = tuple(float(chunk[-1].get("images_seen", chunk[-1]["step"])) for chunk in chunks)
-        lines.append(
-            Line(run.name, slot, x, tuple(fmean(each["loss"] for each in chunk) for chunk in chunks), (), False)
-        )
+        lines.append(log_line(run, slot, "loss"))
         speeds = [speed for each in run.log if (speed := each.get("images_per_second"))]
         numbers = [last.get("images_seen"), last["step"], median(speeds) if speeds else None]
         rows.append({"name": run.name, "slot": slot, "numbers": numbers})

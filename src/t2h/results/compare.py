@@ -10,7 +10,7 @@ from t2h.results.comparable import differing_factors, unknown_factors
 from t2h.results.metrics import GROUPS, in_order, main_keys, metric_of
 from t2h.results.point import Metrics, Point
 from t2h.results.result import PAPER_W, Result
-from t2h.results.table import Cell, Table, as_text, table
+from t2h.results.table import Cell, Table, table
 
 
 @dataclass(frozen=True)
@@ -133,16 +133,17 @@ def _remarks(results: Sequence[Result], base: Result, unlike: Sequence[str]) -> 
         yield from (f"Note on {result.name}: {note}" for note in result.notes if note not in common)
 
 
-def summary(result: Result) -> str:
+def summary(result: Result) -> Table:
     """Overall and per group for each w, per class for w = 1.5 or the only point; w per class; what is absent; notes."""
     if not result.points:
-        return "no points yet"
+        return table(["", "w", "train", "images"], [], remarks=["no points yet"])
     keys = in_order(key for p in result.points for key, value in p.metrics.items() if value.value is not None)
 
     def row(title: str, w: float | None, count: int | None, metrics: Metrics) -> list[object]:
         n = max((value.n or 0 for key, value in metrics.items() if key != "diversity_real"), default=0)
-        values = [metric_of(key).number(metrics[key].value) if key in metrics else "" for key in keys]
-        return [title, None if w is None else f"{w:g}", count, n or None, *values]
+        found = {key: metrics[key].value if key in metrics else None for key in keys}
+        values = [Cell("" if key not in metrics else metric_of(key).number(v), (v,)) for key, v in found.items()]
+        return [title, Cell("" if w is None else f"{w:g}", (w,)), count, n or None, *values]
 
     main, rows = result.at(PAPER_W) or result.points[0], []
     for point in result.points:
@@ -162,4 +163,4 @@ def summary(result: Result) -> str:
             f"chosen on all images: {table_text}",
         ]
     remarks = [*sorted(absent), *chosen, *(f"note: {note}" for note in result.notes)]
-    return as_text(table(["", "w", "train", "images", *keys], rows, remarks=remarks))
+    return table([Cell("", ("name",)), "w", "train", "images", *keys], rows, remarks=remarks)

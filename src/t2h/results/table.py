@@ -1,14 +1,16 @@
-"""One table, and its writers: text, Markdown, LaTeX, CSV and HTML."""
+"""One table, and its writers: text, Markdown, LaTeX, CSV, HTML and JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from t2h.data.groups import Counts, head_to_tail, shots, thirds
 from t2h.files import plain_markdown
 
 
@@ -103,6 +105,20 @@ def as_csv(table: Table) -> str:
     return out.getvalue().rstrip("\n")
 
 
+def as_json(table: Table) -> str:
+    """A list of objects, one for each row: all values in full, by the names that a CSV file has in its head."""
+    return _json(_objects(table))
+
+
+def _objects(table: Table) -> list[dict[str, object]]:
+    names = [str(value) for cell in table.head for value in cell.values]
+    return [dict(zip(names, (value for cell in row for value in cell.values), strict=True)) for row in table.rows]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False)
+
+
 def _inert(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
@@ -137,4 +153,22 @@ FORMATS: dict[str, Callable[[Table], str]] = {
     "latex": as_latex,
     "csv": as_csv,
     "html": as_html,
+    "json": as_json,
 }
+
+
+def written(tables: Sequence[Table], form: str) -> str:
+    """Several tables in one of `FORMATS`; in JSON an object that has them by their titles."""
+    if form == "json":
+        return _json({table.title: _objects(table) for table in tables})
+    return "\n\n".join(map(FORMATS[form], tables))
+
+
+def counts_table(class_counts: Counts, class_names: Sequence[str]) -> Table:
+    """The classes of a data set from head to tail: class, index, images, third, shots."""
+    third, shot = (
+        {c: name for name, ids in group(class_counts).items() for c in ids.tolist()} for group in (thirds, shots)
+    )
+    order = head_to_tail(class_counts).tolist()
+    rows = [[class_names[c], c, int(class_counts[c]), third[c], shot[c]] for c in order]
+    return table(["class", "index", "images", "third", "shots"], rows)

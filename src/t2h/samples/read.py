@@ -21,11 +21,19 @@ from t2h.data.sources.folder import image_files, say_left_out, subfolders
 from t2h.data.sources.npz import entries, image_array, label_array, name_array, read_arrays
 from t2h.data.table import Images, ImageTable, check_text
 from t2h.errors import UserError, notice
+from t2h.sampling import Sampling
 
 FACTS = "samples.json"
 FORMAT = "t2h-samples"
 _KINDS: dict[str, tuple[type, ...]] = {"class_names": (list,), "class_counts": (list,), "w": (int, float)}
-_KINDS |= {"method": (str,), "weights_sha256": (str,), "images_seen": (int,), "scheduler": (str,), "steps": (int,)}
+_KINDS |= {
+    "run": (str,),
+    "method": (str,),
+    "weights_sha256": (str,),
+    "images_seen": (int,),
+    "scheduler": (str,),
+    "steps": (int,),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +116,25 @@ def read_samples(path: Path, class_names: Sequence[str] = ()) -> SampleSet:
             f"{path}: labels up to {labels.max()}, but the classes are 0 ... {len(names) - 1} ({_few(names)})."
         )
     return SampleSet(path, images, labels, names, facts)
+
+
+def drawn_in(folder: Path) -> Path | None:
+    """The samples in a run, or in its ``samples``: those whose w is nearest to the papers'; None without any."""
+    marked = {*folder.glob(FACTS), *folder.glob(f"samples/**/{FACTS}")}
+    places = [file.parent for file in sorted(marked)]
+    places += sorted({*folder.glob("samples*.npz"), *folder.glob("samples/**/*.npz")})
+    if not places and any(folder.glob("samples/*/*.png")):
+        places = [folder / "samples"]
+    known = [(place, read_facts(place).get("w")) for place in places]
+    nearest = min(known, key=lambda each: math.inf if each[1] is None else abs(each[1] - Sampling().w), default=None)
+    return nearest and nearest[0]
+
+
+def run_of(samples: Path) -> Path | None:
+    """The run whose samples these are: the one that they lie in, else the one that they name; None without either."""
+    named = read_facts(samples).get("run")
+    places = [*samples.absolute().parents, *([] if named is None else [samples.absolute().parent / named])]
+    return next((place for place in places if (place / "config.yaml").is_file()), None)
 
 
 def read_facts(path: Path) -> dict[str, Any]:

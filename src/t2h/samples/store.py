@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -75,6 +76,10 @@ def write_samples(
             raise UserError(f"{out} holds samples that were drawn otherwise ({shown}); choose another place for these.")
     elif not archive and out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise UserError(f"{out} is not empty and holds no samples of ours; choose an empty or new folder.")
+
+    origin = Path(pipeline.name_or_path or "")
+    if origin.name == "pipeline":
+        facts["run"] = os.path.relpath(origin.absolute().parent, out.absolute().parent)
 
     def drawn(part: Wanted) -> Iterator[UInt8[np.ndarray, "b h w c"]]:
         return draw(pipeline, part, sampling, batch_size, progress)

@@ -7,6 +7,7 @@ import time
 import torch
 
 from t2h.device import make_accelerator, own_accelerate_state
+from t2h.report.axes import duration
 from t2h.training.config import TrainConfig
 from t2h.training.draw import calibrate, draw_batch
 from t2h.training.loop import take_step
@@ -64,12 +65,3 @@ def memory(training: Training) -> tuple[int, int]:
     parameters = {p.untyped_storage().data_ptr() for p in training.model.parameters()}
     saved = sum(nbytes for pointer, nbytes in seen.items() if pointer not in parameters)
     return weights, saved * len(x0) // len(x0[sample])
-
-
-def duration(seconds: float) -> str:
-    """In a unit that suits: "40 s", "12 min", "3.4 h", "2.1 days"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
