@@ -438,7 +438,7 @@ def test_a_pickle_in_place_of_a_checkpoint_runs_no_code(tmp_path):
 def test_yaml_round_trip():
     for one in (TINY, *PRESETS.values(), config(counts=(5, 4, 3), trackers=("tensorboard",))):
         assert TrainConfig.from_yaml(one.to_yaml()) == one
-    with pytest.raises(UserError, match="unknown entries: colour"):
+    with pytest.raises(UserError, match="unknown entry 'colour'"):
         TrainConfig.from_yaml("colour: red")
     with pytest.raises(UserError, match="not the configuration"):
         TrainConfig.from_yaml("- just\n- a list")

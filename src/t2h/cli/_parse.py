@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
@@ -36,8 +38,14 @@ def parse(args_class: type[Args], verb: str, argv: Sequence[str], default: Any =
     for before, word in zip(("", *argv), argv, strict=False):
         if (not word and before != "--guide") or (word.startswith("--") and word.endswith("=")):
             raise UserError(f"t2h {verb}: no value in {f'{before} {word!r}'.strip()}; is a variable empty?")
-    words = list(_with_values(list(_with_new_names(verb, argv))))
+    words = list(_with_values(list(_with_new_names(verb, list(map(_at_home, argv))))))
     return tyro.cli(args_class, prog=f"t2h {verb}", args=words, default=default)
+
+
+def _at_home(word: str) -> str:
+    """With the home folder for ~, which shells leave in --out=~/x."""
+    name, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return name + equals + (os.path.expanduser(value) if re.match(r"~(/|$)", value) else value)
 
 
 def _with_new_names(verb: str, argv: Sequence[str]) -> Iterator[str]:
