@@ -51,6 +51,7 @@ def shared(tmp_path_factory, golden) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("T2H_CACHE", str(at / "cache"))
         (at / "net.json").write_text(json.dumps(NETWORK))
+        (at / "p.yaml").write_text(PLAN + "evaluation: {features: 'eyes:see'}\n")
         (at / "eyes.py").write_text("def see(images):\n    return images.flatten(1)\n")
         data = "--data digits --imbalance 0.1"
         learning = f"--steps 2 --batch-size 8 --network {at}/net.json --grid-every None"
@@ -398,7 +399,12 @@ BAD: list[tuple[str, Make | None, str]] = [
 
 def names(shared: Path, at: Path) -> dict[str, Path]:
     files = {"run": "run", "ref": "ref.safetensors", "res": "res.json", "npz": "s.npz", "net": "net.json"}
-    return {"at": at, "ckpt": shared / "ckpt.pt.xz", **{name: shared / file for name, file in files.items()}}
+    return {
+        "at": at,
+        "sh": shared,
+        "ckpt": shared / "ckpt.pt.xz",
+        **{name: shared / file for name, file in files.items()},
+    }
 
 
 def listing(*folders: Path) -> dict[Path, int]:
@@ -543,6 +549,9 @@ VERBS_THAT_WRITE = [
     "report {run} --out {disk}/o.html",
     "inspect data --plot {disk}/o.svg",
     "convert official {ckpt} {disk}/o",
+    "classify --data digits --imbalance 0.1 --arms long-tailed --quiet --seeds 0 1 --steps 1 --out {disk}/o",
+    "demo --steps 1 --out {disk}/o",
+    "benchmark {sh}/p.yaml --quiet --out {disk}/o",
 ]
 
 
