@@ -550,7 +550,7 @@ VERBS_THAT_WRITE = [
     "inspect data --plot {disk}/o.svg",
     "convert official {ckpt} {disk}/o",
     "classify --data digits --imbalance 0.1 --arms long-tailed --quiet --seeds 0 1 --steps 1 --out {disk}/o",
-    "demo --steps 1 --out {disk}/o",
+    pytest.param("demo --steps 1 --out {disk}/o", marks=pytest.mark.slow),
     "benchmark {sh}/p.yaml --quiet --out {disk}/o",
 ]
 
