@@ -30,7 +30,7 @@ FLOORS = [
     ["backbones"],
     ["process", "sampling"],
     ["device", "randomness"],
-    ["files"],
+    ["files", "typed"],
     ["errors", "version"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -258,13 +258,18 @@ def test_a_benchmark_file_gives_its_tables_again():
     assert recompute(json.loads(json.dumps(content))) == parts
 
 
+def six_digits(content):
+    """As JSON has it; versions of NumPy and SciPy differ in the last digits."""
+    return json.loads(json.dumps(content), parse_float=lambda digits: f"{float(digits):.6g}")
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param("digits", marks=pytest.mark.slow), "fashion-mnist-lt-cpu", "cifar10-lt-cpu"]
 )
 def test_the_published_tables_follow_from_their_cells(name):
     """And no interval in them has zero width."""
     content = json.loads((DOCS / f"{name}.json").read_text("utf-8"))
-    assert json.loads(json.dumps(as_json(recompute(content)))) == content["tables"]
+    assert six_digits(as_json(recompute(content))) == six_digits(content["tables"])
     text = (DOCS.parent / "results.md").read_text("utf-8")
     for part in recompute(content):
         for row in part.rows:

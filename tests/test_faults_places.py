@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import shlex
 import shutil
@@ -50,6 +51,7 @@ def shared(tmp_path_factory, golden) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("T2H_CACHE", str(at / "cache"))
         (at / "net.json").write_text(json.dumps(NETWORK))
+        (at / "p.yaml").write_text(PLAN + "evaluation: {features: 'eyes:see'}\n")
         (at / "eyes.py").write_text("def see(images):\n    return images.flatten(1)\n")
         data = "--data digits --imbalance 0.1"
         learning = f"--steps 2 --batch-size 8 --network {at}/net.json --grid-every None"
@@ -152,6 +154,7 @@ N = "evaluate {run} --reference {at}/r.npz --per-class 3 --steps 2 --features cl
 C = "convert official {ckpt} {at}/o "
 K = "classify --data digits --imbalance 0.1 --arms long-tailed --quiet --seeds 0 --steps 1 --out {at}/o "
 F = "reference --data digits --features classifier --out {at}/r.safetensors "
+T = "train --data digits --steps 1 --device cpu --out {at}/run "
 PLAN = "data: {d: {data: digits}}\nmethods: {ddpm: {}}\n"
 B = "benchmark {at}/p.yaml --dry-run --out {at}/o"
 
@@ -267,7 +270,7 @@ BAD: list[tuple[str, Make | None, str]] = [
     (COPY, edited(INDEX, text('"diffusers"', '"antigravity"')), "its unet is antigravity."),
     (COPY, edited(INDEX, text("UNet2DModel", "AutoencoderKL")), "is no whole pipeline folder"),
     (COPY, edited(INDEX, text("UNet2DModel", "DDPMScheduler")), "its unet is diffusers.DDPMScheduler"),
-    (COPY, edited(INDEX, text('"w": 1.5', '"w": "x"')), "pipeline is no whole pipeline folder"),
+    (COPY, edited(INDEX, text('"w": 1.5', '"w": "x"')), "pipeline: w is 'x'; a number"),
     (COPY, edited(INDEX, text('"steps": 50', '"steps": -1')), "pipeline: steps is -1"),
     (COPY, edited("pipeline/unet/config.json", text('"sample_size": 8', '"sample_size": -8')), "images of (1, -8, -8)"),
     (COPY, edited(SCHEDULER, text("linear", "squaredcos_cap_v2")), "'linear' is needed"),
@@ -331,17 +334,77 @@ BAD: list[tuple[str, Make | None, str]] = [
     (B, put("p.yaml", "["), "is no plan of a benchmark"),
     (B, put("p.yaml", b"\xff\xfe"), "p.yaml is no plan of a benchmark"),
     (B, put("p.yaml", PLAN + "evaluation: {w: [.nan]}"), "w is nan"),
-    (B, put("p.yaml", PLAN + "evaluation: {per_class: 2.5}"), "is no plan of a benchmark"),
+    (B, put("p.yaml", PLAN + "evaluation: {per_class: 2.5}"), "evaluation.per_class is 2.5; a whole"),
     (B, put("p.yaml", PLAN + "evaluation: {steps: 2000}"), "takes 1 to 1000"),
-    (B, put("p.yaml", PLAN + "seeds: [a]"), "is no plan of a benchmark"),
-    (B, put("p.yaml", PLAN + "published: [{source: s, data: d-0.01, values: {a: x}}]"), "is no plan of a benchmark"),
+    (B, put("p.yaml", PLAN + "seeds: [a]"), "seeds is 'a'; a whole number is needed"),
+    (B, put("p.yaml", PLAN + "published: [{source: s, data: d-0.01, values: {a: x}}]"), "values.a is 'x'; a number"),
+    *(
+        (B, put("p.yaml", PLAN + entry), says)
+        for entry, says in (
+            ("base: {learning: [1]}", "learning holds named entries in one place, and none in another"),
+            ("base: {learning: {steps: true}}", "learning.steps is True; a whole number is needed"),
+            ("base: {learning: {batch_size: 10000000000000}}", "batch_size is 10000000000000; it must be at most"),
+            ("base: {learning: {flip: maybe}}", "unknown learning.flip 'maybe'"),
+            ("base: {network: {network: {a: b}}}", "network.network is {'a': 'b'}; a text is needed"),
+            ("base: {sampling: {w_table: 5}}", "sampling.w_table holds no named entries"),
+            ("base: {process: {num_timesteps: 1e9}}", "process.num_timesteps is '1e9'; a whole number is needed"),
+            ("seeds: '12'", "seeds is '12'; a list is needed"),
+            ("seeds: [1.5]", "seeds is 1.5; a whole number is needed"),
+            ("imbalance: '1'", "imbalance is '1'; a list is needed"),
+            ("evaluation: 5", "evaluation holds no named entries"),
+            ("evaluation: {w: '12'}", "evaluation.w is '12'; a list is needed"),
+            ("evaluation: {metrics: {fid: 1}}", "evaluation.metrics is {'fid': 1}; a list is needed"),
+            ("evaluation: {clip_sample: 5}", "clip_sample is 5; true or false is needed"),
+            ("evaluation: {w_interval: [1]}", "w_interval is [1]; a list of 2 is needed"),
+            ("evaluation: {w_power: .nan}", "w_power is nan"),
+            ("published: [{source: s, data: d-0.01}]", "published lacks values"),
+            ("published: [{source: s, data: d-0.01, values: {a: .inf}}]", "values is inf"),
+        )
+    ),
+    *(
+        (B, put("p.yaml", f"data: {data}\nmethods: {methods}"), says)
+        for data, methods, says in (
+            ("{d: {data: [digits]}}", "{ddpm: {}}", "data.data is ['digits']; a text is needed"),
+            ("{d: {data: digits, split: 5}}", "{ddpm: {}}", "data.split is 5; a text is needed"),
+            ("{d: {data: digits, image_size: 8.5}}", "{ddpm: {}}", "data.image_size is 8.5; a whole number"),
+            ("{d: {data: digits, long_tail_seed: x}}", "{ddpm: {}}", "data.long_tail_seed is 'x'"),
+            ("{d: {data: digits, counts: [a]}}", "{ddpm: {}}", "data.counts is 'a'; a whole number"),
+            ("{d: {data: digits}}", "{ddpm: {}, ..: {}}", "'..' names a folder"),
+        )
+    ),
     (K, put("o/long-tailed/seed0.json", "{"), "seed0.json is no result of a classifier"),
+    (K + "--batch-size 10000000000", None, "batch_size is 10000000000; it must be at most"),
+    (K + "--momentum 2", None, "momentum is 2; it must be in (0, 1)"),
+    (K + "--lr 1e300", None, "lr is 1e+300; it must be at most"),
+    (K + "--run {at}/none", None, "--run and --samples are for the arm `filled`"),
+    (K + "--w 1", None, "--w is for drawing from a --run"),
+    (S + "--per-class 99999999999999999999999", None, "it must be at most 9223372036854775807"),
+    (S + "--w 1e308", None, "w is 1e+308; it must be at most"),
+    (S + "--w-power nan", None, "w_power is nan"),
+    (S + "--w-power 1e10", None, "w_power is 1e+10; it must be at most 10"),
+    (S + "--w-table 0=nan", None, "w_table is nan"),
+    (S + "--out {at}/o.npz", lambda _shared, at: os.mkfifo(at / "o.npz"), "neither a file nor a folder"),
+    ("inspect data --data {at}/p.npz", lambda _shared, at: os.mkfifo(at / "p.npz"), "neither a folder nor an .npz"),
+    ("inspect data --data /dev/zero", None, "neither a folder nor an .npz"),
+    ("evaluate / --reference {ref}", None, "/: class folders must all be"),
+    (F + "--held-out-split train", None, "the held-out split is train, which the reference is made of"),
+    (T + "--network '[]'", None, "unknown network"),
+    (T + "--network {at}/n.json", put("n.json", "[]"), "n.json is not readable as JSON: it holds no named entries"),
+    (T + "--network '{{\"nosuch\": 1}}'", None, "the network cannot be built"),
+    (T + "--network '{{\"block_out_channels\": \"x\"}}'", None, "the network cannot be built"),
+    (T + "--references 10000000000", None, "references is 10000000000; it must be at most"),
+    (T + "--trackers nosuch", None, "unknown tracker 'nosuch'"),
 ]  # fmt: skip
 
 
 def names(shared: Path, at: Path) -> dict[str, Path]:
     files = {"run": "run", "ref": "ref.safetensors", "res": "res.json", "npz": "s.npz", "net": "net.json"}
-    return {"at": at, "ckpt": shared / "ckpt.pt.xz", **{name: shared / file for name, file in files.items()}}
+    return {
+        "at": at,
+        "sh": shared,
+        "ckpt": shared / "ckpt.pt.xz",
+        **{name: shared / file for name, file in files.items()},
+    }
 
 
 def listing(*folders: Path) -> dict[Path, int]:
@@ -374,6 +437,24 @@ def test_a_checkpoint_of_a_run_is_its_network(shared, tmp_path, capsys):
     assert theirs[0]["metrics"] == ours[0]["metrics"]
     data = "--data digits --imbalance 0.1 --steps 1 --batch-size 8 --grid-every None"
     assert call(f"train {data} --init {step} --out {tmp_path}/run") == 0
+
+
+def test_a_log_with_damaged_lines_is_no_hindrance(shared, tmp_path):
+    """The training goes on and writes what it can read of it anew."""
+    shutil.copytree(shared / "run", tmp_path / "run")
+    file = tmp_path / "run" / "metrics.jsonl"
+    file.write_bytes(b'\xff\n{"step": "x"}\n{"step": null}\n[]\n{"step": 2, "loss": 1.0}\n')
+    data = f"--data digits --imbalance 0.1 --batch-size 8 --network {shared}/net.json --grid-every None"
+    assert call(f"train {data} --steps 3 --extend --out {tmp_path}/run") == 0
+    assert [line["step"] for line in map(json.loads, file.read_text().splitlines())] == [2, 3]
+
+
+def test_a_tilde_that_the_shell_left_is_the_home_folder(shared, tmp_path, monkeypatch):
+    monkeypatch.chdir(shared)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert call("inspect data --plot=~/a.svg") == 0
+    assert (tmp_path / "a.svg").is_file()
+    assert not (shared / "~").exists()
 
 
 def test_damage_that_the_page_can_do_without(shared, tmp_path):
@@ -468,6 +549,9 @@ VERBS_THAT_WRITE = [
     "report {run} --out {disk}/o.html",
     "inspect data --plot {disk}/o.svg",
     "convert official {ckpt} {disk}/o",
+    "classify --data digits --imbalance 0.1 --arms long-tailed --quiet --seeds 0 1 --steps 1 --out {disk}/o",
+    pytest.param("demo --steps 1 --out {disk}/o", marks=pytest.mark.slow),
+    "benchmark {sh}/p.yaml --quiet --out {disk}/o",
 ]
 
 

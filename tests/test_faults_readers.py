@@ -7,11 +7,16 @@ an empty folder, which is the working directory; what is refused leaves it as it
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import lzma
 import os
 import re
+import resource
 import struct
+import sys
 import tarfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -494,6 +499,23 @@ BEFORE_TRAINING = [
 TABLE = [*FOLDERS, *PATHS, *ARRAYS, *HOSTILE, *SAMPLES, *BEFORE_TRAINING]
 
 
+BOMBS = [
+    *(case for case in TABLE if re.search(r"of zeros|megapixels|10\^|64 bits", case.name)),
+    Case(
+        "a safetensors header of 2^60 bytes",
+        both(npz(), file("r.safetensors", (1 << 60).to_bytes(8, "little") + b"{}")),
+        "evaluate x.npz --reference r.safetensors",
+        refused="is no reference file",
+    ),
+    Case(
+        "a checkpoint of zeros",
+        file("c.pt.xz", lzma.compress(bytes(1 << 28), preset=0)),
+        "sample c.pt.xz --out s",
+        refused="c.pt.xz",
+    ),
+]
+
+
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reference of three classes, seen by the user's own feature function."""
@@ -532,3 +554,24 @@ def test_it_works_or_is_refused_in_one_line(
         assert case.notice in said.err
         assert case.notice or not said.err
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("case", BOMBS, ids=lambda case: case.name)
+def test_a_bomb_is_refused_at_once(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a second of processor time and a GiB: a process of its own measures what reading takes."""
+    monkeypatch.chdir(tmp_path)
+    case.make()
+    assert main(case.command.split()) == 2  # once before, for what it imports
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            sys.stdout = sys.stderr = said = io.StringIO()
+            before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+            refused = main(case.command.split()) == 2 and case.refused in said.getvalue()
+            seconds, kib = time.process_time() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            Path("said").write_text(f"{refused} {seconds:.2f} s {kib} KiB {said.getvalue()}")
+            status = 0 if refused and seconds < 1 and kib < 1 << 20 else 1
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, Path("said").read_text()

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -438,7 +439,7 @@ def test_a_pickle_in_place_of_a_checkpoint_runs_no_code(tmp_path):
 def test_yaml_round_trip():
     for one in (TINY, *PRESETS.values(), config(counts=(5, 4, 3), trackers=("tensorboard",))):
         assert TrainConfig.from_yaml(one.to_yaml()) == one
-    with pytest.raises(UserError, match="unknown entries: colour"):
+    with pytest.raises(UserError, match="unknown entry 'colour'"):
         TrainConfig.from_yaml("colour: red")
     with pytest.raises(UserError, match="not the configuration"):
         TrainConfig.from_yaml("- just\n- a list")
@@ -511,6 +512,7 @@ def test_bf16_keeps_the_posterior_exact(tmp_path):
 
 
 def test_tensorboard_gets_the_losses(tmp_path):
+    pytest.importorskip("tensorboard")
     run(tmp_path / "run", trackers=("tensorboard",))
     assert list((tmp_path / "run" / "trackers").rglob("events.out.tfevents*"))
 
@@ -686,28 +688,18 @@ def test_a_closed_terminal_saves(tmp_path):
     """SIGHUP, and everything that is printed afterwards is an error."""
     import pty
 
-    words = [
-        "--steps",
-        "100000",
-        "--batch-size",
-        "4",
-        "--log-every",
-        "1",
-        "--device",
-        "cpu",
-        "--out",
-        str(tmp_path / "r"),
-    ]
+    words = ["--steps", "100000", "--batch-size", "4", "--log-every", "1", "--device", "cpu", "--out", f"{tmp_path}/r"]
     pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        os.execv(sys.executable, [sys.executable, "-m", "t2h", "train", *words])
-    watch = threading.Timer(120, os.kill, (pid, signal.SIGKILL))
+    if pid == 0:  # not a new interpreter: its imports take a minute on a busy machine
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+        os._exit(main(["train", *words]))
+    watch = threading.Timer(250, os.kill, (pid, signal.SIGKILL))
     watch.start()
     lines = tmp_path / "r" / "metrics.jsonl"
-    while not (lines.exists() and lines.stat().st_size):
-        if select.select([terminal], [], [], 0.2)[0]:
-            os.read(terminal, 1024)
+    with suppress(OSError):  # it has ended
+        while not (lines.exists() and lines.stat().st_size):
+            if select.select([terminal], [], [], 0.2)[0]:
+                os.read(terminal, 1024)
     os.close(terminal)
     _, status = os.waitpid(pid, 0)
     watch.cancel()

@@ -15,6 +15,8 @@ from dataclasses import is_dataclass
 from typing import Literal, get_args, get_origin, get_type_hints
 
 _FIRST_SPEAKS = 10.0  # seconds
+_FLOAT32_MAX = 3.4e38
+_LARGEST_BATCH = 1 << 20  # images; Linux ends a process that takes much more memory than there is, without a word
 
 
 class UserError(ValueError):
@@ -67,6 +69,9 @@ def check_numbers(options: object, **least: int | float) -> None:
                 raise UserError(f"{name} is {number}; it must be at least {low:g}.")
             if not right or (number is not None and not abs(number) <= sys.float_info.max):
                 raise UserError(f"{name} is {number}; it must be a {'whole' if whole else 'finite'} number.")
+            most = _LARGEST_BATCH if name in ("batch_size", "references") else 2**63 - 1 if whole else _FLOAT32_MAX
+            if number is not None and number > most:
+                raise UserError(f"{name} is {number}; it must be at most {most}.")
 
 
 def check_finite(options: object, prefix: str = "") -> None:
@@ -74,7 +79,7 @@ def check_finite(options: object, prefix: str = "") -> None:
     for name, value in vars(options).items():
         if is_dataclass(value):
             check_finite(value, f"{prefix}{name}.")
-        for number in value if isinstance(value, tuple) else (value,):
+        for number in value if isinstance(value, tuple) else value.values() if isinstance(value, dict) else (value,):
             if isinstance(number, float) and not math.isfinite(number):
                 raise UserError(f"{prefix}{name} is {number}; it must be a finite number.")
 

@@ -80,6 +80,8 @@ def check_place(path: Path, *suffixes: str) -> Path:
     number = errno.EISDIR if path.is_dir() else errno.ENOTDIR if not there.is_dir() else number
     if number is not None:
         raise OSError(number, os.strerror(number), str(path if path.is_dir() else there))
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise UserError(f"{path}: there is something that is neither a file nor a folder; choose another place.")
     return path
 
 

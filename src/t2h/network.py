@@ -98,7 +98,9 @@ def network_config(
     elif preset.startswith("{") or preset.endswith(".json"):
         try:
             loaded = json.loads(preset if preset.startswith("{") else Path(preset).read_text("utf-8"))
-        except ValueError as error:
+            if not isinstance(loaded, dict):
+                raise ValueError("it holds no named entries")
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 f"the network {preset} is not readable as JSON: {error}; give a diffusers model's."
             ) from error
@@ -126,7 +128,13 @@ def build_network(config: dict[str, Any], seed: int = 0) -> ModelMixin:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = backbone_class(config)(**{key: value for key, value in config.items() if not key.startswith("_")})
+        options = {key: value for key, value in config.items() if not key.startswith("_")}
+        try:
+            network = backbone_class(config)(**options)
+        except (TypeError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"the network cannot be built: {' '.join(str(error).split())[:200]}") from error
         draw_weights(network)
     freeze_null_label(network)
     return network

@@ -16,8 +16,9 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from t2h.device import Precision
-from t2h.errors import UserError, check_numbers, unknown_name
+from t2h.errors import UserError, check_finite, check_numbers, unknown_name
 from t2h.randomness import check_seed
+from t2h.typed import typed
 
 ALWAYS = (0.0, 1.0)
 """The interval of t/T that is all of it."""
@@ -105,10 +106,13 @@ class Sampling:
     seed: Annotated[int, _about("Of the images; the noise of image k of class c has its own, made of this one.")] = 0
 
     def __post_init__(self) -> None:
-        check_numbers(self, w=-math.inf, steps=1, eta=0)
+        check_numbers(self, w=-math.inf, w_power=-10, steps=1, eta=0)
+        check_finite(self)
         if self.mixed_precision not in get_args(Precision):
             raise unknown_name("mixed_precision", self.mixed_precision, get_args(Precision))
         check_seed(self.seed)
+        if self.w_power > 10:
+            raise UserError(f"w_power is {self.w_power:g}; it must be at most 10.")
         low, high = self.w_interval
         if not 0 <= low < high <= 1:
             raise UserError(f"w_interval is {low:g} to {high:g}; two shares t/T are needed, 0 <= low < high <= 1.")
@@ -116,8 +120,7 @@ class Sampling:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Sampling:
         """From plain values, of which only those that it knows are taken; what is missing is the default."""
-        known = {"w_interval": ALWAYS} | {name: values[name] for name in NAMES if values.get(name) is not None}
-        return cls(**known | {"w_interval": tuple(known["w_interval"])})
+        return typed(cls, {name: values[name] for name in NAMES if values.get(name) is not None})
 
     def plain(self) -> dict[str, Any]:
         """Its values as JSON has them."""

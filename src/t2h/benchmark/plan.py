@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import reduce
 from importlib.resources import files
@@ -15,14 +14,15 @@ from typing import Any, Literal
 import yaml
 
 from t2h.data.longtail import check_imbalance
-from t2h.errors import UserError, check_known, check_numbers, check_unique, unknown_name
-from t2h.files import finite, reading
+from t2h.errors import UserError, check_finite, check_known, check_numbers, check_unique, unknown_name
+from t2h.files import reading
 from t2h.methods import describe
 from t2h.results.metrics import COMPUTED
 from t2h.results.options import MetricOptions
 from t2h.samples.draw import make_scheduler
 from t2h.sampling import NAMES, CurveFlags, Sampling, set_steps
 from t2h.training.config import TrainConfig
+from t2h.typed import typed
 
 Tree = dict[str, Any]
 _PLAN = ("plan of a benchmark", "see docs/benchmark.md for what it holds")
@@ -80,8 +80,7 @@ class Published:
     protocol: str = ""
 
     def __post_init__(self) -> None:
-        if wrong := [method for method, value in self.values.items() if finite(value) is None]:
-            raise UserError(f"published: the value of {wrong[0]} is no number.")
+        check_finite(self, "published ")
 
 
 @dataclass(frozen=True)
@@ -141,6 +140,9 @@ class Plan:
 
 def _merged(tree: Tree, over: Tree) -> Tree:
     """``over`` laid over ``tree``, entry by entry."""
+    for key in over:
+        if key in tree and isinstance(tree[key], dict) != isinstance(over[key], dict):
+            raise UserError(f"{key} holds named entries in one place, and none in another.")
     both = [key for key in over if isinstance(tree.get(key), dict) and isinstance(over[key], dict)]
     return tree | over | {key: _merged(tree[key], over[key]) for key in both}
 
@@ -166,49 +168,41 @@ def parse_plan(text: str, name: str) -> Plan:
         tree = yaml.safe_load(text)
         if not isinstance(tree, dict):
             raise UserError("it holds no entries; it needs data and methods.")
-        tree["evaluation"] = evaluation = _with_new_names(tree.get("evaluation") or {})
-        check_known("entry", tree, _READERS)
-        check_known("evaluation entry", evaluation, _EVALUATION)
+        tree = {entry: value for entry, value in tree.items() if value is not None}
+        check_known("entry", tree, [entry for entry in Plan.__dataclass_fields__ if entry != "name"])
         for entry in ("data", "methods"):
             if not tree.get(entry):
                 raise UserError(f"it has no {entry}; give at least one, as `{entry}: {{NAME: {{...}}}}`.")
-        plan = Plan(name, **{entry: _READERS[entry](value) for entry, value in tree.items() if value is not None})
+        if isinstance(tree.get("evaluation"), dict):
+            tree["evaluation"] = _evaluation(_with_new_names(tree["evaluation"]))
+        if isinstance(tree.get("published"), list):
+            tree["published"] = list(map(_with_new_names, tree["published"]))
+        plan = typed(Plan, tree | {"name": name})
         _check(plan)
         return plan
 
 
-def _with_new_names(tree: Tree) -> Tree:
+def _with_new_names(tree: Any) -> Any:
     """Version 0.1 called metrics figures."""
-    return {{"figures": "metrics", "figure": "metric"}.get(key, key): value for key, value in tree.items()}
+    new = {"figures": "metrics", "figure": "metric"}
+    return {new.get(key, key): value for key, value in tree.items()} if isinstance(tree, dict) else tree
 
 
-def _evaluation(tree: Tree) -> EvaluationPlan:
-    values: Tree = {key: tuple(value) if isinstance(value, list) else value for key, value in tree.items()}
-    if "w" in tree:
-        values["w"] = tuple(map(float, tree["w"]))
-    flags = CurveFlags(**{key: values.pop(key) for key in _DRAWING if key in values})
-    return EvaluationPlan(**values, sampling=flags)
+def _evaluation(tree: Tree) -> Tree:
+    """With what a plan says of drawing beside the rest in its place."""
+    own = [key for key in EvaluationPlan.__dataclass_fields__ if key != "sampling"]
+    check_known("evaluation entry", tree, [*own, *_DRAWING])
+    drawing = {key: value for key, value in tree.items() if key in _DRAWING}
+    return {key: value for key, value in tree.items() if key not in _DRAWING} | {"sampling": drawing}
 
 
 _DRAWING = tuple(name for name in NAMES if name not in ("w", "seed"))
-_EVALUATION = (*(name for name in EvaluationPlan.__dataclass_fields__ if name != "sampling"), *_DRAWING)
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "about": lambda text: " ".join(str(text).split()),
-    "base": dict,
-    "data": lambda trees: {str(name): dict(tree or {}) for name, tree in trees.items()},
-    "imbalance": lambda values: tuple(map(float, values)),
-    "methods": lambda trees: {str(name): dict(tree or {}) for name, tree in trees.items()},
-    "seeds": lambda values: tuple(map(int, values)),
-    "baseline": str,
-    "evaluation": _evaluation,
-    "published": lambda entries: tuple(Published(**_with_new_names(entry)) for entry in entries),
-}
 
 
 def _check(plan: Plan) -> None:
     for name in (*plan.data, *plan.methods):
-        if not re.fullmatch(r"[\w.+-]+", name):
-            raise UserError(f"{name!r} names a folder; use letters, digits and . + - _ only.")
+        if not re.fullmatch(r"\w[\w.+-]{0,99}", name):
+            raise UserError(f"{name!r} names a folder; use letters, digits and . + - _ only, a letter or digit first.")
     check_known("baseline", [plan.baseline], plan.methods)
     check_unique("imbalance", plan.imbalance)
     check_unique("seeds", plan.seeds)

@@ -5,6 +5,7 @@ All of it resumes, and what is finished is not touched again.
 
 from __future__ import annotations
 
+import errno
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -151,6 +152,8 @@ def _attempt(
         failure.unlink(missing_ok=True)
         signal = _work(cell, plan, place, judges)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise  # no other cell can be written either
         reason = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error)).rstrip()
         failure.parent.mkdir(parents=True, exist_ok=True)
         failure.write_text(reason + "\n", encoding="utf-8")

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from t2h.classify.config import ClassifierTraining
 from t2h.data.batches import Order
 from t2h.data.table import ImageTable
+from t2h.errors import UserError
 from t2h.randomness import derive_seed, generator
 
 
@@ -97,6 +98,10 @@ def fit(
         loss.backward()
         optimizer.step()
         rate.step()
+    if not loss.isfinite():
+        raise UserError(
+            f"the classifier's loss is {loss:.0f}: its training has diverged; lower --lr ({training.lr:g})."
+        )
     return network.eval()
 
 

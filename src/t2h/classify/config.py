@@ -35,6 +35,8 @@ class ClassifierTraining:
 
     def __post_init__(self) -> None:
         check_numbers(self, steps=1, batch_size=2, lr=0, momentum=0, weight_decay=0)
+        if not 0 < self.momentum < 1:
+            raise UserError(f"momentum is {self.momentum:g}; it must be in (0, 1).")
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class StudyConfig:
             )
         for says, mistake in {
             "the arm `filled` needs synthetic images; give --run or --samples.": "filled" in arms and not sources,
+            "--run and --samples are for the arm `filled`, which --arms leaves out.": "filled" not in arms and sources,
+            "--w is for drawing from a --run.": ws and not self.run,
             "--run and --samples: give each folder or file once.": len({p.resolve() for p in sources}) < len(sources),
             f"--keep {self.keep:g}: a share in (0, 1] is needed.": not 0 < self.keep <= 1,
             f"--synthetic-weight {self.synthetic_weight:g}: a number above 0 is needed.": (

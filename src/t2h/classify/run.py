@@ -16,7 +16,7 @@ from t2h.classify.study import Arm, Study, filled_arm, make_arm, missing, summar
 from t2h.data import load, load_whole
 from t2h.data.table import ImageTable
 from t2h.device import pick_device
-from t2h.errors import UserError
+from t2h.errors import UserError, notice
 from t2h.files import check_place, write_json
 from t2h.samples.draw import Wanted, load_pipeline
 from t2h.samples.read import read_samples
@@ -36,6 +36,8 @@ def run_study(config: StudyConfig) -> list[dict[str, Any]]:
     _check_tail(table, config, names)
     whole = load_whole(config.data) if "balanced" in names else table
     test = load_whole(config.data, config.test_split)
+    if config.test_split == config.data.split:
+        notice(f"the classifiers are judged on the images that they learn from (--test-split {config.test_split})")
     filled = list(_filled(config, table, device)) if "filled" in names else []
     arms: list[Arm] = []
     for name in names:

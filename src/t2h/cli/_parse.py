@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +49,7 @@ def parse(
     if common and {"-h", "--help"} & set(argv):
         print(_short(help_of(args_class, verb, default), verb, common))
         raise SystemExit(0)
-    words = list(_with_values(list(_with_new_names(verb, argv))))
+    words = list(_with_values(list(_with_new_names(verb, list(map(_at_home, argv))))))
     if "format" in args_class.__dataclass_fields__:  # type: ignore[attr-defined]
         words = [part for word in words for part in (("--format", "json") if word == "--json" else (word,))]
     words = ["--help" if word == "--help-all" else word for word in words]
@@ -78,6 +79,12 @@ def _short(text: str, verb: str, common: Sequence[str]) -> str:
     blocks = [given[1], *blocks] if given else blocks
     lines = [line.rstrip() for block in blocks for line in block.splitlines()]
     return "\n".join([above, "", *lines, "", f"`t2h {verb} --help-all` shows all {len(options)} options."])
+
+
+def _at_home(word: str) -> str:
+    """With the home folder for ~, which shells leave in --out=~/x."""
+    name, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return name + equals + (os.path.expanduser(value) if re.match(r"~(/|$)", value) else value)
 
 
 def _with_new_names(verb: str, argv: Sequence[str]) -> Iterator[str]:

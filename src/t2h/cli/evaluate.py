@@ -79,7 +79,7 @@ def main(argv: list[str]) -> int:
     reference, first = load_reference(args.reference), args.source[0]
     extractor = extractor_for(reference, device, args.features, args.inception_weights)
     judge = Judge(reference, extractor, args.options)
-    place = first if first.name else first.resolve()  # "." has no name
+    place = first if first.name else first.resolve() / "samples"  # "/" and "." have no name
     out = args.out or place.with_name(f"{place.name.removesuffix('.npz')}.json")
     if args.out is None and runs and first.is_dir():
         out = first / "results" / f"{args.reference.stem}.json"

@@ -196,6 +196,8 @@ def reference_of(
         extractor = classifier_for(table.images, table.labels, table.num_classes, device=device, progress=progress)
     else:
         extractor = load_extractor(features, device, inception_weights, resize, config.download)
+    if held_out_split == config.split:
+        raise UserError(f"the held-out split is {held_out_split}, which the reference is made of; give another.")
     held_out = None if held_out_split is None else load_whole(config, held_out_split)
     return make_reference(table, extractor, rows, held_out, progress, batch_size)
 

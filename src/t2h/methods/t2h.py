@@ -65,6 +65,8 @@ class T2H(Method):
 
     def __post_init__(self) -> None:
         check_choices(self, "t2h")
+        if self.beta is not None and not abs(self.beta) <= 10:
+            raise UserError(f"t2h.beta is {self.beta:g}; it must be in [-10, 10].")
         if self.draws < 1 or min(self.gamma, self.kappa) < 0:
             raise UserError("t2h: draws must be at least 1, gamma and kappa at least 0.")
 

@@ -13,11 +13,11 @@ import yaml
 
 from t2h.data.config import DataConfig
 from t2h.device import Precision
-from t2h.errors import UserError, check_finite, check_numbers
+from t2h.errors import UserError, check_finite, check_known, check_numbers
 from t2h.methods import MethodOptions
 from t2h.process import NoiseSchedule, Prediction, Process, RectifiedFlow, TimeDraw
 from t2h.sampling import Sampling, SamplingFlags, own_sampling
-from t2h.training.typed import typed
+from t2h.typed import typed
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         self.process.make()
         check_finite(self)
+        check_known("tracker", self.machine.trackers, ("tensorboard", "wandb", "trackio"))
         check_numbers(self.learning, steps=1, batch_size=1, accumulate=1, warmup_steps=0, grad_clip=0)
         check_numbers(self.learning, ema_rampup=0, references=0)
         check_numbers(self.machine, log_every=1, keep=1, save_every=0, grid_every=0, checkpoint_minutes=0)
@@ -213,15 +214,16 @@ class TrainConfig:
     def from_yaml(cls, text: str) -> TrainConfig:
         """The configuration of a YAML text; a `UserError` where it is none."""
         try:
-            return typed(cls, _moved(yaml.safe_load(text)))
+            tree = yaml.safe_load(text)
+            if not isinstance(tree, dict):
+                raise TypeError("it is empty" if tree is None else "it holds no named entries")
+            return typed(cls, _moved(tree))
         except (yaml.YAMLError, TypeError, AttributeError) as error:
             raise UserError(f"this is not the configuration of a training run: {str(error).splitlines()[0]}") from error
 
 
-def _moved(tree: Any) -> Any:
+def _moved(tree: dict[str, Any]) -> dict[str, Any]:
     """A configuration of version 0.1 with its entries where they are now."""
-    if not isinstance(tree, dict):
-        return tree
     tree = {"process" if part == "schedule" else part: entries for part, entries in tree.items()}
     machine = dict(tree.get("machine") or {})
     for old, part, new in (("mixed_precision", "learning", "mixed_precision"), ("grid_w", "sampling", "w")):

@@ -28,6 +28,7 @@ from t2h.device import on_main
 from t2h.errors import UserError
 from t2h.files import (
     append_json,
+    finite,
     json_lines,
     last_value,
     read_object,
@@ -206,8 +207,10 @@ class RunFolder:
 
     def rewind(self, step: int) -> None:
         """Drop the metrics after ``step``, which are written again, and a line that a kill cut short."""
-        text = "".join(json.dumps(line) + "\n" for line in self.metrics() if line.get("step", step + 1) <= step)
-        if not self.metrics_file.exists() or self.metrics_file.read_text("utf-8") != text:
+        text = "".join(
+            json.dumps(line) + "\n" for line in self.metrics() if (finite(line.get("step")) or step + 1) <= step
+        )
+        if not self.metrics_file.exists() or self.metrics_file.read_bytes() != text.encode():
             write_text(self.metrics_file, text)
 
 

@@ -94,7 +94,7 @@ def _from_path(request: Request) -> Request:
     if len(kinds) > 1:
         commands = " or ".join(f"--data {kind} --root {path}" for kind in kinds)
         raise UserError(f"{path} holds {' and '.join(kinds)}; give {commands}.")
-    if not kinds and path.is_file() and path.suffix.lower() != ".npz":
+    if not kinds and not path.is_dir() and (not path.is_file() or path.suffix.lower() != ".npz"):
         hint = (
             "; unpack it and give the folder" if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z") else ""
         )

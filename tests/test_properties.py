@@ -1,0 +1,130 @@
+"""What holds for any input: hypothesis looks for one for which it does not."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from objective_tools import NETWORK
+from t2h import NoiseSchedule, T2HPipeline, reference_posterior
+from t2h.data.batches import Order, Share
+from t2h.data.longtail import long_tail_indices, profile_counts
+from t2h.features.base import extract
+from t2h.features.load import CallableFeatures
+from t2h.metrics.fid import feature_statistics
+from t2h.network import build_network, network_config
+from t2h.samples.draw import Wanted, draw_array
+from t2h.sampling import Sampling
+
+properties = settings(
+    derandomize=True, max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
+PROFILES = st.sampled_from(["exp", "step", "pareto"])
+IMBALANCES = st.floats(1e-4, 1)
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@properties
+@given(st.integers(1, 50), st.integers(1, 400), IMBALANCES, PROFILES)
+def test_a_profile_falls_from_head_to_tail(classes: int, each: int, imbalance: float, profile: str) -> None:
+    counts = profile_counts(classes * each, classes, imbalance, profile)
+    assert len(counts) == classes
+    assert counts[0] == each
+    assert list(counts) == sorted(counts, reverse=True)
+    assert classes == 1 or counts[-1] == int(each * imbalance**1.0)
+
+
+@properties
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=8).filter(any), IMBALANCES, PROFILES, SEEDS)
+def test_a_long_tail_takes_rows_of_each_class_once(sizes: list[int], imbalance: float, profile: str, seed: int) -> None:
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    rows = long_tail_indices(labels, imbalance, profile, seed, len(sizes))
+    wanted = np.minimum(profile_counts(sum(sizes), len(sizes), imbalance, profile), sizes)
+    assert len(set(rows.tolist())) == len(rows)
+    np.testing.assert_array_equal(np.bincount(labels[rows], minlength=len(sizes)), wanted)
+
+
+def exact(x: np.ndarray, references: np.ndarray, sigma: float) -> np.ndarray:
+    """softmax_j of -‖x - x_0^j‖² / 2σ², in float64."""
+    logits = -((x[:, None] - references[None]) ** 2).sum(-1) / (2 * sigma**2)
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    return p / p.sum(1, keepdims=True)
+
+
+@properties
+@given(st.integers(1, 5), st.integers(1, 9), st.integers(0, 999), SEEDS)
+def test_a_posterior_is_bayes_rule_in_any_order(rows: int, others: int, time: int, seed: int) -> None:
+    schedule, draw = NoiseSchedule(), torch.Generator().manual_seed(seed)
+    references = torch.rand(rows + others, 1, 3, 3, generator=draw) * 2 - 1
+    x0, eps, t = references[:rows], torch.randn(rows, 1, 3, 3, generator=draw), torch.full((rows,), time)
+    p = reference_posterior(x0, eps, references, t, schedule)
+    torch.testing.assert_close(p.sum(1), torch.ones(rows))
+    sigma = float(schedule.sigma(t)[0])
+    noisy = (x0.double() + sigma * eps.double()).flatten(1).numpy()
+    np.testing.assert_allclose(p, exact(noisy, references.double().flatten(1).numpy(), sigma), atol=1e-5)
+    order, mixed = torch.randperm(rows + others, generator=draw), torch.randperm(rows, generator=draw)
+    moved = reference_posterior(x0[mixed], eps[mixed], references[order], t, schedule)
+    torch.testing.assert_close(moved, p[mixed][:, order], atol=1e-5, rtol=0)
+
+
+@properties
+@given(
+    st.lists(st.integers(0, 4), min_size=1, max_size=40),
+    st.sampled_from([0.0, 0.5, 1.0]),
+    st.sampled_from([1, 2, 3, 6]),
+    st.integers(0, 9),
+    SEEDS,
+)
+def test_the_order_of_images_is_one_sequence(labels: list[int], q: float, world: int, resumed: int, seed: int) -> None:
+    """Whatever the number of processes, and wherever a run goes on."""
+    classes = np.asarray(labels, np.int64)
+    whole, size = Order(classes, seed, q).rows(0, 12 * 10), 12 // world
+    start = 12 * resumed
+    orders = [Order(classes, seed, q) for _ in range(world)]
+    parts = [
+        orders[rank].rows(start + Share(size, rank, world).offset(k), size)
+        for k in range(10 - resumed)
+        for rank in range(world)
+    ]
+    np.testing.assert_array_equal(np.concatenate(parts), whole[start:])
+    if q == 1:
+        for epoch in range(120 // len(labels)):
+            there = whole[epoch * len(labels) : (epoch + 1) * len(labels)]
+            np.testing.assert_array_equal(np.sort(there), np.arange(len(labels)))
+
+
+@properties
+@given(st.integers(2, 40), st.integers(1, 12), st.lists(st.integers(0, 40), max_size=4), st.floats(-1e3, 1e3), SEEDS)
+def test_statistics_of_any_parts_are_those_of_all(
+    count: int, batch_size: int, cuts: list[int], offset: float, seed: int
+) -> None:
+    """However the images reach the features, and however far from 0 these lie."""
+    images = np.random.default_rng(seed).integers(0, 256, (count, 1, 2, 2), dtype=np.uint8)
+    see = CallableFeatures(lambda pixels: pixels.flatten(1) + offset, "pixels", "", "cpu")
+    whole = images.reshape(count, -1).astype(np.float64) / 255 + offset
+    parts = [part for part in np.split(images, sorted(min(cut, count) for cut in cuts)) if len(part)]
+    features = np.concatenate([extract(part, see, batch_size) for part in parts])
+    found = feature_statistics(features)
+    assert found.n == count
+    np.testing.assert_allclose(found.mean, whole.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(found.covariance, np.cov(whole, rowvar=False), atol=1e-6 * (1 + abs(offset)) ** 2)
+
+
+@settings(properties, max_examples=6)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=6, unique=True), st.integers(1, 4)
+)
+def test_image_k_of_a_class_is_the_same_whatever_is_drawn_beside_it(
+    pairs: list[tuple[int, int]], batch_size: int
+) -> None:
+    network = build_network(network_config(json.dumps(NETWORK), 4, 1, 8)).eval()
+    pipeline, sampling = T2HPipeline(network, NoiseSchedule().ddim_scheduler()), Sampling(steps=2, seed=3)
+    drawn = draw_array(pipeline, Wanted(*map(np.asarray, zip(*pairs, strict=True))), sampling, batch_size, False)
+    for pair, image in zip(pairs, drawn, strict=True):
+        alone = draw_array(pipeline, Wanted(*(np.asarray([part]) for part in pair)), sampling, 250, False)[0]
+        assert np.abs(image.astype(int) - alone).max() <= 1  # other batches may round otherwise
+    assert len({image.tobytes() for image in drawn}) == len(pairs)
