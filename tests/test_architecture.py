@@ -20,7 +20,7 @@ FLOORS = [
     ["official"],
     ["benchmark", "classify"],
     ["training"],
-    ["report"],
+    ["report", "app"],
     ["evaluation"],
     ["samples"],
     ["results"],

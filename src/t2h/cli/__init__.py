@@ -15,6 +15,7 @@ VERBS = {
     "inspect": "look at data: the class table, head to tail; and whether samples are copies of it",
     "train": "train a class-conditional diffusion model on long-tailed images",
     "watch": "see how trainings stand: in the terminal, or on a page that refreshes itself",
+    "app": "look at what one or two models draw, on a local page",
     "sample": "draw images of chosen classes from a run",
     "reference": "make a reference file (statistics, features, counts) from real images",
     "evaluate": "judge samples or a run against a reference",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,7 @@ class T2HPipeline(DiffusionPipeline):
         clip_sample: bool | None = None,
         w_interval: tuple[float, float] | None = None,
         guide: str | None = None,
+        callback_on_step_end: Callable[[Any, int, Tensor, dict[str, Tensor]], dict[str, Tensor]] | None = None,
     ) -> ImagePipelineOutput | tuple[Any]:
         """Draw one image per label. What is None is the pipeline's own `sampling`.
 
@@ -155,6 +156,8 @@ class T2HPipeline(DiffusionPipeline):
             clip_sample: at every step, clip the x_0 that the output implies to [-1, 1], whatever the scheduler. The
                 papers' samplers do not; it saves samples of a short training, whose first steps leave that range.
                 Latents are not in that range.
+            callback_on_step_end: called after each step with the pipeline, its number, t and {"latents": x_t}; what it
+                returns as "latents" takes the place of x_t, as in other pipelines of diffusers.
 
         Returns:
             An `ImagePipelineOutput` with `.images`.
@@ -187,7 +190,7 @@ class T2HPipeline(DiffusionPipeline):
         if clip_sample and self.vae is not None:
             raise UserError("clip_sample clips to the range of images, and this network draws latents; leave it out.")
         process = Process.of(self.scheduler) if clip_sample else None
-        for t in self.progress_bar(self.scheduler.timesteps):
+        for i, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
             model_input = scaled(xt, t)
             times = t.expand(count).to(device)
             acts = interval == ALWAYS or low <= float(t) / self.scheduler.config["num_train_timesteps"] <= high
@@ -196,13 +199,19 @@ class T2HPipeline(DiffusionPipeline):
                 x0 = process.x0_from_output(output, model_input, times).clamp(-1, 1)
                 output = process.output_from_x0(x0, model_input, times)
             xt = self.scheduler.step(output, t, xt, **extra).prev_sample
+            if callback_on_step_end is not None:
+                xt = callback_on_step_end(self, i, t, {"latents": xt}).get("latents", xt)
 
-        images = ((xt if self.vae is None else decode(self.vae, xt)).float() / 2 + 0.5).clamp(0, 1)
+        images = self.to_images(xt)
         self.maybe_free_model_hooks()
         drawn: Any = images if output_type == "pt" else images.cpu().permute(0, 2, 3, 1).numpy()
         if output_type == "pil":
             drawn = self.numpy_to_pil(drawn)
         return ImagePipelineOutput(images=drawn) if return_dict else (drawn,)
+
+    def to_images(self, xt: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _ i j"]:
+        """Images in [0, 1] of what the network denoises, at any t."""
+        return ((xt if self.vae is None else decode(self.vae, xt)).float() / 2 + 0.5).clamp(0, 1)
 
     def guidance_scales(self, sampling: Sampling, ids: Sequence[int] | None) -> float | list[float]:
         """1 + w of images of these classes, as ``sampling`` has it; of images without label one number."""

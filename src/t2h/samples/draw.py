@@ -95,12 +95,17 @@ class Wanted:
 
 
 def draw_float(
-    pipeline: T2HPipeline, wanted: Wanted, sampling: Sampling, batch_size: int = 250, progress: bool = True
+    pipeline: T2HPipeline,
+    wanted: Wanted,
+    sampling: Sampling,
+    batch_size: int = 250,
+    progress: bool = True,
+    on_step_end: Any = None,
 ) -> Iterator[Float[np.ndarray, "b h w c"]]:
     """Draw images batch by batch, in the order of ``wanted``, as float32 in [0, 1], (b, H, W, C).
 
     Of the pipeline's scheduler only the noise schedule is used. ``batch_size``, the images a pass, does not change
-    their noise.
+    their noise. ``on_step_end`` is the pipeline's `callback_on_step_end`.
 
     Raises:
         UserError: for a scheduler or a number of steps that does not suit, a class that is not there, or an arithmetic
@@ -130,6 +135,7 @@ def draw_float(
                         clip_sample=sampling.clip_sample,
                         w_interval=sampling.w_interval,
                         guide=sampling.guide,
+                        callback_on_step_end=on_step_end,
                     )
                 if not np.isfinite(output.images).all():
                     raise UserError("the network draws values that are no numbers: its training has diverged.")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from PIL import Image
 from torch import nn
 
@@ -121,13 +121,20 @@ def _to_archive(drawn: Drawn, wanted: Wanted, facts: dict[str, Any], out: Path, 
     for i, batch in zip(missing, drawn(wanted.part(todo)), strict=True):
         with replaced(files[i]) as temporary, temporary.open("wb") as stream:
             np.save(stream, batch)
+    write_archive(np.concatenate([np.load(file) for file in files]), wanted.labels, facts, out)
+    shutil.rmtree(parts)
+    return len(todo)
+
+
+def write_archive(
+    images: UInt8[np.ndarray, "n h w c"], labels: Int[np.ndarray, " n"], facts: dict[str, Any], out: Path
+) -> None:
+    """Images, and what is known of their drawing (`facts_of`), as one `.npz`."""
     with replaced(out) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream,
-            images=np.concatenate([np.load(file) for file in files]),
-            labels=wanted.labels,
+            images=images,
+            labels=labels,
             class_names=np.asarray(facts["class_names"]),
             protocol=np.asarray(json.dumps(facts)),
         )
-    shutil.rmtree(parts)
-    return len(todo)
