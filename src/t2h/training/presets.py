@@ -17,19 +17,8 @@ _DATA = {
     "tiny-imagenet-200-lt": (DataConfig(data="tiny-imagenet-200", imbalance=0.01), "tiny-imagenet"),
 }
 
-# Adam, a constant moving average, flips; labels dropped batch by batch.
-_LEARNING = LearningConfig(
-    steps=500_001,
-    batch_size=128,
-    lr=2e-4,
-    warmup_steps=5_000,
-    grad_clip=1.0,
-    ema_decay=0.9999,
-    ema_rampup=0.0,
-    label_dropout=0.1,
-    dropout_unit="batch",
-    flip="on",
-)
+# The defaults are the official code's, but for these: a constant moving average, labels dropped batch by batch.
+_LEARNING = LearningConfig(steps=500_001, warmup_steps=5_000, ema_rampup=0.0, dropout_unit="batch", flip="on")
 _SAMPLING = SamplingFlags(scheduler="ddim", steps=100, w=1.5)
 _MACHINE = MachineConfig(save_every=100_000, keep=None, grid_every=10_000)
 
