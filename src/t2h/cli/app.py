@@ -14,7 +14,7 @@ from t2h.cli._parse import parse
 class Args:
     """Look at what a model draws, or two side by side, on a page that only this machine can open.
 
-    For example: t2h app runs/ddpm runs/t2h
+    t2h app runs/ddpm runs/t2h --open
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from t2h.backbones import null_label
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError, check_known
 from t2h.pipeline.autoencoder import decode, factor
 from t2h.pipeline.card import model_card
 from t2h.pipeline.guidance import guided, load_guide, scale_of
@@ -156,19 +156,16 @@ class T2HPipeline(DiffusionPipeline):
             clip_sample: at every step, clip the x_0 that the output implies to [-1, 1], whatever the scheduler. The
                 papers' samplers do not; it saves samples of a short training, whose first steps leave that range.
                 Latents are not in that range.
-            callback_on_step_end: called after each step with the pipeline, its number, t and {"latents": x_t}; what it
-                returns as "latents" takes the place of x_t, as in other pipelines of diffusers.
+            callback_on_step_end: as in other pipelines of diffusers; "latents" is x_t.
 
         Returns:
             An `ImagePipelineOutput` with `.images`.
 
         Raises:
-            UserError: for labels, latents, generators, scales, a guide, a number of steps or an output type that do
-                not fit.
+            UserError: for labels, latents, generators, scales, a guide, steps or an output type that do not fit.
         """
         own = self.sampling
-        if output_type not in ("pil", "np", "pt"):
-            raise unknown_name("output_type", output_type, ("pil", "np", "pt"))
+        check_known("output_type", [output_type], ("pil", "np", "pt"))
         device, k = self._execution_device, self.num_classes
         ids = None if class_labels is None else self.class_ids(class_labels)
         count = batch_size if ids is None else len(ids)
