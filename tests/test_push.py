@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from huggingface_hub import ModelCard
 from PIL import Image
 
@@ -42,6 +43,7 @@ CASES: dict[str, tuple[Process, Sampling, bool]] = {
     ),
     "flow, clipped": (RectifiedFlow(), Sampling(scheduler="flow", steps=4, clip_sample=True), True),
     "unconditional": (NoiseSchedule(), Sampling(steps=4), False),
+    "latents": (NoiseSchedule(), Sampling(steps=4), True),
 }
 ALONE = """
 import sys
@@ -74,12 +76,16 @@ assert not [name for name in sys.modules if name.split(".")[0] == "t2h"]
 """
 
 
-def pipeline_of(process: Process, sampling: Sampling, conditional: bool) -> T2HPipeline:
+def pipeline_of(process: Process, sampling: Sampling, conditional: bool, latents: bool = False) -> T2HPipeline:
     unet = awake(build_network(network_config("digits", len(NAMES) if conditional else None, 3, 8)))
     classes: dict[str, Any] = {"class_names": NAMES, "class_counts": [50, 20, 3]} if conditional else {}
-    pipeline = T2HPipeline(
-        unet, process.scheduler(sampling.scheduler), **classes, method="t2h", sampling=sampling.plain()
-    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vae = AutoencoderKL(3, 3, block_out_channels=(8,), latent_channels=3, norm_num_groups=2) if latents else None
+    if vae is not None:
+        vae.register_to_config(scaling_factor=0.7, shift_factor=0.2)
+    scheduler, drawn = process.scheduler(sampling.scheduler), sampling.plain()
+    pipeline = T2HPipeline(unet, scheduler, **classes, method="t2h", sampling=drawn, vae=vae)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -87,12 +93,13 @@ def pipeline_of(process: Process, sampling: Sampling, conditional: bool) -> T2HP
 def test_a_pushed_folder_draws_the_same_images_without_us(tmp_path: Path) -> None:
     folders = {name: tmp_path / f"pushed{i}" for i, name in enumerate(CASES)}
     for name, case in CASES.items():
-        pipeline_of(*case).save_pretrained(folders[name])
+        pipeline_of(*case, name == "latents").save_pretrained(folders[name])
         shutil.copyfile(standalone.__file__, folders[name] / "pipeline.py")  # what `t2h push` does
     ran = subprocess.run([sys.executable, "-c", ALONE, *map(str, folders.values())], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     for name, (process, sampling, conditional) in CASES.items():
-        ours, alone = pipeline_of(process, sampling, conditional), np.load(f"{folders[name]}.npz")
+        ours = pipeline_of(process, sampling, conditional, name == "latents")
+        alone = np.load(f"{folders[name]}.npz")
         ours.unet.to(memory_format=torch.channels_last)
         labels = ["cat", 0, 1] if conditional else None
         one = ours(labels, output_type="np", batch_size=3, generator=torch.manual_seed(5)).images

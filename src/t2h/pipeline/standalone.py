@@ -19,6 +19,8 @@ from diffusers import DiffusionPipeline, ImagePipelineOutput
 class T2HPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
     """A class-conditional diffusion model. w is the weight of ε_c + w (ε_c - ε_∅), and `guidance_scale` is 1 + w."""
 
+    _optional_components = ["vae"]  # noqa: RUF012, as diffusers declares it
+
     def __init__(
         self,
         unet: Any,
@@ -29,9 +31,10 @@ class T2HPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
         images_seen: int = 0,
         training: dict[str, Any] | None = None,
         sampling: dict[str, Any] | None = None,
+        vae: Any = None,
     ) -> None:
         super().__init__()
-        self.register_modules(unet=unet, scheduler=scheduler)
+        self.register_modules(unet=unet, scheduler=scheduler, vae=vae)
         self.register_to_config(class_names=list(class_names), class_counts=class_counts, sampling=dict(sampling or {}))
         self.register_to_config(method=method, images_seen=images_seen, training=training)
         unet.to(memory_format=torch.channels_last)
@@ -86,6 +89,9 @@ class T2HPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
                 output = c * x0 + d * ((x - a * x0) / b)
             xt = self.scheduler.step(output, t, xt, **extra).prev_sample
 
+        if self.vae is not None:  # the network draws latents
+            scale, shift = self.vae.config["scaling_factor"], self.vae.config.get("shift_factor") or 0.0
+            xt = self.vae.decode((xt.float() / scale + shift).to(self.vae.dtype)).sample
         images: Any = (xt.float() / 2 + 0.5).clamp(0, 1)
         if output_type != "pt":
             images = images.cpu().permute(0, 2, 3, 1).numpy()

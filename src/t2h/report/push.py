@@ -69,7 +69,8 @@ def push_folder(run: Path, repo: str, out: Path, license: str | None = None) -> 
     more += "".join(_metrics(result) for result in results) + _copies(run) + _LIMITS
     more += f"\nLicence: {license or 'not stated; ask before you use it'}.\n"
     pipeline.register_to_config(_name_or_path=repo)  # not where it lay here
-    pipeline.unet.register_to_config(_name_or_path="")
+    for part in filter(None, (pipeline.unet, pipeline.vae)):
+        part.register_to_config(_name_or_path="")
     with replaced(out) as folder:
         pipeline.save_pretrained(folder)
         (folder / "pipeline.py").write_text((files("t2h.pipeline") / "standalone.py").read_text("utf-8"), "utf-8")
