@@ -24,6 +24,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -n auto
 
 test-all: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group browser
 	$(BIN)/python -m pytest -n auto -m "slow or not slow" --timeout=3600
 
 lint: $(READY)
