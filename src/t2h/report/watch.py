@@ -230,7 +230,3 @@ def read_all(folders: Sequence[Path]) -> list[Progress]:
         [each.run for each in found], lambda run: run.folder.resolve().parent.name, lambda run: str(run.folder)
     )
     return [replace(each, run=run) for each, run in zip(found, runs, strict=True)]
-
-
-def _parent(run: Run) -> str:
-    return run.folder.resolve().parent.name
