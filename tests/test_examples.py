@@ -31,14 +31,6 @@ def test_the_ten_lines_of_the_readme(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.glob("*.png")) == [f"yew_{i}.png" for i in range(8)]
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
-def test_links_of_the_pages_lead_somewhere(page):
-    folder = (ROOT / page).parent
-    for link in re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text("utf-8")):
-        if not link.startswith("http"):
-            assert (folder / link).exists(), link
-
-
 def options_of(verb: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
     with pytest.raises(SystemExit):
         main([*verb.split(), "--help-all"])
