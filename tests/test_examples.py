@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from t2h import NoiseSchedule, T2HPipeline
 from t2h.cli import VERBS, main
+from t2h.data import DataConfig, load
 from t2h.network import build_network, network_config
+from t2h.results.result import read_result
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,14 +25,52 @@ def test_a_loop_of_your_own_learns():
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
 
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+# The Python blocks of the pages, in order: "here" are those that this file runs; else who runs it, or why nobody does.
+BLOCKS = {
+    "README.md": ["here"],
+    "docs/add-a-method.md": ["test_objective_external.py", "test_objective_external.py"],
+    "docs/data.md": ["not run: needs CIFAR-10; test_data_cifar.py makes the same calls"],
+    "docs/evaluation.md": ["not run: needs the statistics of pytorch-fid's CIFAR-10", "here"],
+    "docs/from-oc-lt.md": ["not run: needs an official checkpoint; test_convert.py makes one, and reads it"],
+}
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_python_block_is_run_or_says_why_not(page):
+    assert len(blocks(page)) == len(BLOCKS.get(page, []))
+    for code, who in zip(blocks(page), BLOCKS.get(page, []), strict=True):
+        tree = ast.parse(code)
+        if who.startswith("not run"):  # what it imports is there, at least
+            imports = [line for line in tree.body if isinstance(line, ast.Import | ast.ImportFrom)]
+            exec(compile(ast.Module(imports, []), page, "exec"), {})
+        elif who != "here":
+            assert Path(page).name in (ROOT / "tests" / who).read_text("utf-8")
+
+
 def test_the_ten_lines_of_the_readme(tmp_path, monkeypatch):
     unet = build_network(network_config("digits", 2, 3, 8)).eval()
     pipeline = T2HPipeline(unet, NoiseSchedule().ddim_scheduler(), ["oak", "yew"], [9, 2])
     pipeline.save_pretrained(tmp_path / "runs" / "mine" / "pipeline")
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(blocks("README.md")[0], "README.md", "exec"), {})
     assert sorted(path.name for path in tmp_path.glob("*.png")) == [f"yew_{i}.png" for i in range(8)]
+
+
+def test_evaluation_from_python(tmp_path):
+    table = load(DataConfig("digits"))
+    rows = np.arange(0, len(table), 2)
+    images, labels = table.images[1::2][:300], table.labels[1::2][:300]
+    samples = {0.0: (255 - images, labels), 1.5: (images, labels)}  # negatives, and what was never trained on
+    names = {"table": table, "train_rows": rows, "counts": table.class_counts, "samples": samples}
+    path = tmp_path / "result.json"
+    exec(compile(blocks("docs/evaluation.md")[1], "evaluation.md", "exec"), names | {"path": path})
+    fids = [point.get("fid").value for point in read_result(path).points]
+    assert fids[1] < fids[0] / 5
 
 
 def options_of(verb: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
@@ -37,7 +79,7 @@ def options_of(verb: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
     return set(re.findall(r"--[a-z0-9.][a-z0-9.-]*", capsys.readouterr().out))
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("page", PAGES)
 def test_commands_of_the_pages_have_the_options_that_they_show(page, capsys):
     known: dict[str, set[str]] = {}
     for line in re.findall(r"^(?: {4}|\$ )?(t2h [a-z].*)$", (ROOT / page).read_text("utf-8"), flags=re.MULTILINE):
