@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from t2h import NoiseSchedule, T2HPipeline
+from t2h.benchmark.plan import parse_plan
 from t2h.cli import VERBS, main
 from t2h.data import DataConfig, load
 from t2h.network import build_network, network_config
@@ -30,7 +31,7 @@ PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in
 BLOCKS = {
     "README.md": ["here"],
     "docs/add-a-method.md": ["test_objective_external.py", "test_objective_external.py"],
-    "docs/data.md": ["not run: needs CIFAR-10; test_data_cifar.py makes the same calls"],
+    "docs/data.md": ["not run: needs CIFAR-10"],
     "docs/evaluation.md": ["not run: needs the statistics of pytorch-fid's CIFAR-10", "here"],
     "docs/from-oc-lt.md": ["not run: needs an official checkpoint; test_convert.py makes one, and reads it"],
 }
@@ -59,6 +60,15 @@ def test_the_ten_lines_of_the_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(blocks("README.md")[0], "README.md", "exec"), {})
     assert sorted(path.name for path in tmp_path.glob("*.png")) == [f"yew_{i}.png" for i in range(8)]
+
+
+def test_the_plan_of_the_page(tmp_path, monkeypatch):
+    (code,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "benchmark.md").read_text("utf-8"), flags=re.S | re.M)
+    method = blocks("docs/add-a-method.md")[0].replace("class Mirror(", "class MyMethod(")
+    (tmp_path / "my_method.py").write_text(method, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    plan = parse_plan(code, "page")
+    assert len(plan.cells()) == len(plan.methods) * len(plan.imbalance) * len(plan.seeds) == 5 * 2 * 3
 
 
 def test_evaluation_from_python(tmp_path):
