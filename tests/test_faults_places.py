@@ -109,6 +109,11 @@ def written(content: str | bytes) -> Callable[[Path], Any]:
     return lambda file: file.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def fifo(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
 def result(**entries: Any) -> Make:
     """The result as `at`/a.json with other entries."""
     whole = "res.json"
@@ -147,6 +152,7 @@ WEIGHTS = "pipeline/unet/diffusion_pytorch_model.safetensors"
 S = "sample {run} --out {at}/o --per-class 1 --steps 2 "
 INDEX = "pipeline/model_index.json"
 SCHEDULER = "pipeline/scheduler/scheduler_config.json"
+STEP_2 = "checkpoints/step_00000002.pt"
 COPY = "sample {at}/run --out {at}/o --per-class 1 --steps 2"
 E = "evaluate {run} --reference {ref} --per-class 3 --steps 2 --metrics fid --out {at}/o.json "
 R = "evaluate {run} --reference {at}/r.safetensors --per-class 3 --steps 2 --out {at}/o.json"
@@ -194,6 +200,8 @@ BAD: list[tuple[str, Make | None, str]] = [
     (E + "--features nosuch", None, "unknown feature network"),
     (C + "--image-size -8", None, "image_size is -8"),
     (C + "--image-size 1", None, "whose size 2 divides"),
+    (C + "--image-size 100000000", None, "height and width in pixels are in 1 ... 4096"),
+    (C + "--class-names a a a a a", None, "two classes are called 'a'"),
     (C + "--w inf", None, "w is inf"),
     (C + "--batch-size 0", None, "batch_size is 0"),
     (C + "--num-classes 3", None, "has 5 classes, not the 3"),
@@ -296,6 +304,16 @@ BAD: list[tuple[str, Make | None, str]] = [
         "cannot be read",
     ),
     # damaged and hostile references
+    *(
+        (command, edited(name, fifo), f"{Path(name).name}: there is something that is neither a file nor a folder")
+        for command, name in (
+            ("train --out {at}/run --steps 1", "config.yaml"),
+            ("report {at}/run", "config.yaml"),
+            ("report {at}/run", "metrics.jsonl"),
+        )
+    ),
+    ("sample {at}/run/checkpoints/step_00000002.pt", edited(STEP_2, fifo), "step_00000002.pt holds no pipeline"),
+    ("inspect samples {at}/run", edited("config.yaml", fifo), "its run is not found"),
     (R, put("r.safetensors", b""), "r.safetensors is no reference file"),
     (R, put("r.safetensors", HUGE_HEADER), "r.safetensors is no reference file"),
     (R, reference(seen_by="[1]"), "r.safetensors is no reference file"),
@@ -357,6 +375,8 @@ BAD: list[tuple[str, Make | None, str]] = [
             ("evaluation: {clip_sample: 5}", "clip_sample is 5; true or false is needed"),
             ("evaluation: {w_interval: [1]}", "w_interval is [1]; a list of 2 is needed"),
             ("evaluation: {w_power: .nan}", "w_power is nan"),
+            ("published: [{source: s, data: d-0.01, metric: fidd, values: {a: 1}}]", "did you mean 'fid'"),
+            ("evaluation: {w_per: image}", "unknown evaluation.w_per 'image'"),
             ("published: [{source: s, data: d-0.01}]", "published lacks values"),
             ("published: [{source: s, data: d-0.01, values: {a: .inf}}]", "values is inf"),
         )
@@ -393,6 +413,11 @@ BAD: list[tuple[str, Make | None, str]] = [
     (T + "--network '{{\"nosuch\": 1}}'", None, "the network cannot be built"),
     (T + "--network '{{\"block_out_channels\": \"x\"}}'", None, "the network cannot be built"),
     (T + "--references 10000000000", None, "references is 10000000000; it must be at most"),
+    *((line + "--t2h.beta 70", None, "t2h.beta is 70; it must be in [-10, 10]") for line in (T, "inspect transfer ")),
+    (T + "--cbdm.tau -1", None, "cbdm.tau is -1.0; it must be at least 0"),
+    (T + "--reweighting.beta 4", None, "reweighting.beta is 4.0; it must be in [0, 1)"),
+    (T + "--coral.weight -1", None, "coral: decay, temperature"),
+    (T + "--cm.rank-ratio 2", None, "cm.rank_ratio is 2.0"),
     (T + "--trackers nosuch", None, "unknown tracker 'nosuch'"),
 ]  # fmt: skip
 
@@ -533,6 +558,7 @@ def test_official_flags_and_places(shared, tmp_path, capsys, monkeypatch):
         (["--eval", "--logdir", "nowhere"], "has no checkpoint"),
         (["--train", "--T", "0", "--data_type", "digits"], "num_timesteps is 0"),
         (["--train", "--lr", "x"], "lr"),
+        (["--train", "--logdir", ""], "no value in --logdir ''"),
     ):
         assert main_py(words) == 2
         error = capsys.readouterr().err

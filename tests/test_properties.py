@@ -56,11 +56,15 @@ def exact(x: np.ndarray, references: np.ndarray, sigma: float) -> np.ndarray:
 
 
 @properties
-@given(st.integers(1, 5), st.integers(1, 9), st.integers(0, 999), SEEDS)
+@given(st.integers(1, 5), st.integers(1, 9), st.one_of(st.integers(0, 20), st.integers(0, 999)), SEEDS)
 def test_a_posterior_is_bayes_rule_in_any_order(rows: int, others: int, time: int, seed: int) -> None:
     schedule, draw = NoiseSchedule(), torch.Generator().manual_seed(seed)
-    references = torch.rand(rows + others, 1, 3, 3, generator=draw) * 2 - 1
-    x0, eps, t = references[:rows], torch.randn(rows, 1, 3, 3, generator=draw), torch.full((rows,), time)
+    references = torch.rand(rows + others, 1, 9, 9, generator=draw) * 2 - 1
+    near = references[
+        : min(rows, others)
+    ]  # almost the same image twice: what float32 alone cannot tell at little noise
+    references[rows : rows + len(near)] = near + torch.randn(near.shape, generator=draw) * 0.003
+    x0, eps, t = references[:rows], torch.randn(rows, 1, 9, 9, generator=draw), torch.full((rows,), time)
     p = reference_posterior(x0, eps, references, t, schedule)
     torch.testing.assert_close(p.sum(1), torch.ones(rows))
     sigma = float(schedule.sigma(t)[0])
@@ -91,6 +95,14 @@ def test_the_order_of_images_is_one_sequence(labels: list[int], q: float, world:
         for rank in range(world)
     ]
     np.testing.assert_array_equal(np.concatenate(parts), whole[start:])
+    np.testing.assert_array_equal(orders[0].rows(0, 12), whole[:12])  # also back to the first
+    other, n = Order(classes, seed + 1, q).rows(0, 120), len(labels)
+    if 12 <= n <= 40:
+        assert (other != whole).any()
+        assert (whole[:n] != whole[n : 2 * n]).any()
+    many, count = np.bincount(classes[Order(classes, seed, q).rows(0, 20_000 // n * n)]), np.bincount(classes)
+    wanted = np.where(count > 0, count**q, 0) / (count[count > 0] ** q).sum()
+    np.testing.assert_allclose(many / many.sum(), wanted, atol=0.02)  # five times the standard deviation
     if q == 1:
         for epoch in range(120 // len(labels)):
             there = whole[epoch * len(labels) : (epoch + 1) * len(labels)]
@@ -108,10 +120,12 @@ def test_statistics_of_any_parts_are_those_of_all(
     whole = images.reshape(count, -1).astype(np.float64) / 255 + offset
     parts = [part for part in np.split(images, sorted(min(cut, count) for cut in cuts)) if len(part)]
     features = np.concatenate([extract(part, see, batch_size) for part in parts])
-    found = feature_statistics(features)
-    assert found.n == count
-    np.testing.assert_allclose(found.mean, whole.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(found.covariance, np.cov(whole, rowvar=False), atol=1e-6 * (1 + abs(offset)) ** 2)
+    np.testing.assert_allclose(features, whole, rtol=1e-6, atol=1e-6)
+    for seen in (features, np.repeat(features, 20_000 // count, axis=0)):  # few, and more than are taken at once
+        found, exact = feature_statistics(seen), seen.astype(np.float64)
+        assert found.n == len(seen)
+        np.testing.assert_allclose(found.mean, exact.mean(0), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(found.covariance, np.cov(exact, rowvar=False), rtol=1e-9, atol=1e-10)
 
 
 @settings(properties, max_examples=6)

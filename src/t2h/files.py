@@ -80,9 +80,14 @@ def check_place(path: Path, *suffixes: str) -> Path:
     number = errno.EISDIR if path.is_dir() else errno.ENOTDIR if not there.is_dir() else number
     if number is not None:
         raise OSError(number, os.strerror(number), str(path if path.is_dir() else there))
+    check_kind(path)
+    return path
+
+
+def check_kind(path: Path) -> None:
+    """Raise a `UserError` for a pipe or a device, which would be read without end."""
     if path.exists() and not path.is_dir() and not path.is_file():
         raise UserError(f"{path}: there is something that is neither a file nor a folder; choose another place.")
-    return path
 
 
 def recover(folder: Path) -> Path:
@@ -166,6 +171,8 @@ def reading(place: object, what: str, remedy: str) -> Iterator[None]:
     """Inside, whatever is wrong with a file or folder of others becomes one line: its name, why it is no ``what``, and
     what to do. Errors of the system (no such file, no permission) stay what they are.
     """
+    if isinstance(place, Path):
+        check_kind(place)
     try:
         yield
     except Exception as error:
@@ -215,6 +222,7 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
     A line that is no object is passed over: it is the one that a running or killed process has not finished.
     """
     found = []
+    check_kind(path)
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         with suppress(ValueError, RecursionError):
             found.append(json.loads(line))

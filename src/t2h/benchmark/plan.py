@@ -17,7 +17,7 @@ from t2h.data.longtail import check_imbalance
 from t2h.errors import UserError, check_finite, check_known, check_numbers, check_unique, unknown_name
 from t2h.files import reading
 from t2h.methods import describe
-from t2h.results.metrics import COMPUTED
+from t2h.results.metrics import COMPUTED, METRICS, split_key
 from t2h.results.options import MetricOptions
 from t2h.samples.draw import make_scheduler
 from t2h.sampling import NAMES, CurveFlags, Sampling, set_steps
@@ -56,8 +56,6 @@ class EvaluationPlan:
     def __post_init__(self) -> None:
         check_unique("evaluation.w", self.w)
         check_numbers(self, per_class=1, w=-math.inf)
-        if self.w_per not in (None, "class", "group"):
-            raise UserError(f"evaluation.w_per is {self.w_per!r}; use class or group.")
         if "fid" not in self.metrics:
             raise UserError("evaluation.metrics lacks fid, by which the best w and the ranks are found.")
         _ = self.options, Sampling().overridden(self.sampling)  # check themselves
@@ -216,6 +214,7 @@ def _check(plan: Plan) -> None:
         if shared := [key for key in tree.get("learning") or {} if key in _SHARED_LEARNING]:
             raise UserError(f"method {method} changes learning.{shared[0]}, which all share; set it under base.")
     cells = plan.cells()
+    check_known("metric of published numbers", [split_key(entry.metric)[0] for entry in plan.published], METRICS)
     check_known("data of published numbers", [entry.data for entry in plan.published], {c.data for c in cells})
     for cell in cells[: len(plan.methods)]:
         process = cell.config.process.make()

@@ -53,7 +53,22 @@ def parse(
     if "format" in args_class.__dataclass_fields__:  # type: ignore[attr-defined]
         words = [part for word in words for part in (("--format", "json") if word == "--json" else (word,))]
     words = ["--help" if word == "--help-all" else word for word in words]
-    return tyro.cli(args_class, prog=f"t2h {verb}", args=words, default=default)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(args_class, prog=f"t2h {verb}", args=words, default=default)
+    except SystemExit as end:
+        if mistake := _mistake_behind(end):
+            raise mistake from None
+        print(said.getvalue(), end="", file=sys.stderr)
+        raise
+
+
+def _mistake_behind(error: BaseException | None) -> UserError | None:
+    """What the options say of themselves, which the parser would put into a frame."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__context__
+    return error
 
 
 def help_of(args_class: type[Any], verb: str, default: Any = None) -> str:

@@ -18,6 +18,7 @@ from diffusers import UNet2DModel
 
 from t2h.convert.official import OfficialCheckpoint, merged, read_official
 from t2h.convert.unet import GROUPS, TIME_TABLE, from_diffusers
+from t2h.data.sources.base import LARGEST_SIZE
 from t2h.errors import UserError
 from t2h.files import check_place, recover, replaced
 from t2h.network import unet_architecture
@@ -76,6 +77,8 @@ def from_official(
     halved = 2 ** (len(checkpoint.config["down_block_types"]) - 1)
     if size < 1:
         raise UserError(f"{path} does not tell the image size (it has no fixed_x_T); give --image-size, such as 32.")
+    if size > LARGEST_SIZE:
+        raise UserError(f"image_size {size}: height and width in pixels are in 1 ... {LARGEST_SIZE}.")
     if size % halved:
         raise UserError(f"{path} is a network for images whose size {halved} divides, not of {size} pixels.")
     training: dict[str, Any] = {"Converted from": f"{Path(path).name} of the official code, EMA weights"}

@@ -77,6 +77,9 @@ def parse_flags(argv: Sequence[str], table: Sequence[Flag]) -> Flags:
     except flags.Error as error:
         raise UserError(f"{error} (--help lists all flags)") from error
     given = frozenset(flag.name for flag in table if values[flag.name].present)
+    for flag in table:
+        if values[flag.name].value == "" != flag.default:
+            raise UserError(f"no value in --{flag.name} ''; is a variable empty? (--help lists all flags)")
     return Flags({flag.name: values[flag.name].value for flag in table}, given, tuple(surplus))
 
 

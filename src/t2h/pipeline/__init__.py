@@ -18,7 +18,7 @@ from t2h.errors import UserError, check_known
 from t2h.pipeline.autoencoder import decode, factor
 from t2h.pipeline.card import model_card
 from t2h.pipeline.guidance import guided, load_guide, scale_of
-from t2h.pipeline.labels import Labels, class_ids
+from t2h.pipeline.labels import Labels, check_classes, class_ids
 from t2h.process import Process, is_flow
 from t2h.randomness import one_per_image
 from t2h.sampling import ALWAYS, OF_FLOW, Sampling, set_steps
@@ -68,12 +68,7 @@ class T2HPipeline(DiffusionPipeline):
         self.register_modules(unet=unet, scheduler=scheduler, vae=vae)
         k = null_label(unet)
         names = [str(c) for c in range(k or 0)] if class_names is None else [str(name) for name in class_names]
-        if k is not None and len(names) != k:
-            raise UserError(f"{len(names)} class names for a network of {k} classes; give one name per class.")
-        if class_counts is not None and len(class_counts) != len(names):
-            raise UserError(
-                f"{len(names)} class names but {len(class_counts)} class counts; give one of each per class."
-            )
+        check_classes(names, class_counts, k)
         given = OF_FLOW.plain() if sampling is None and is_flow(scheduler) else sampling or {}
         own = Sampling.of({**given, **({} if w is None else {"w": float(w)})})
         if sampling is None:  # a folder of version 0.1 has w alone

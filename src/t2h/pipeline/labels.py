@@ -37,3 +37,14 @@ def class_ids(labels: Labels, names: Sequence[str], k: int | None) -> list[int]:
             raise UserError(f"class id {label} is out of range; this network has classes 0 ... {k - 1}.")
         ids.append(int(number))
     return ids
+
+
+def check_classes(names: Sequence[str], counts: Sequence[int] | None, k: int | None) -> None:
+    """Raise a `UserError` unless each of ``k`` classes has a name of its own, and a count if any are given."""
+    if k is not None and len(names) != k:
+        raise UserError(f"{len(names)} class names for a network of {k} classes; give one name per class.")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"two classes are called {twice!r}; give each a name of its own.")
+    if counts is not None and len(counts) != len(names):
+        raise UserError(f"{len(names)} class names but {len(counts)} class counts; give one of each per class.")

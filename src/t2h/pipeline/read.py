@@ -12,7 +12,7 @@ from diffusers import ModelMixin, SchedulerMixin
 from diffusers.utils import logging
 
 from t2h.errors import UserError
-from t2h.files import read_object, reading
+from t2h.files import check_kind, read_object, reading
 from t2h.pipeline.autoencoder import KINDS
 from t2h.process import Process
 
@@ -72,6 +72,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     Raises:
         UserError: if it cannot be read, is damaged, or is none of ours.
     """
+    check_kind(file)
     try:
         with zipfile.ZipFile(file) as archive:
             if (bad := archive.testzip()) is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from t2h.errors import UserError
-from t2h.files import finite, json_lines, last_value, read_object, reading
+from t2h.files import check_kind, finite, json_lines, last_value, read_object, reading
 from t2h.results.result import ClassTable, Result, read_result
 
 Named = TypeVar("Named", Result, "Run")
@@ -117,5 +117,6 @@ def read_run(folder: Path, name: str, damaged: bool = False) -> Run:
         remedy = "train again, or remove it"
         with suppress(UserError) if damaged else nullcontext(), reading(classes, "class table of a run", remedy):
             table = ClassTable.from_dict(read_object(classes))
+    check_kind(config)
     text = config.read_text(encoding="utf-8", errors="replace") if config.exists() else None
     return Run(name, folder, table, tuple(steps[step] for step in sorted(steps)), last_value(lines, "transfer"), text)
