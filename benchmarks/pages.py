@@ -14,7 +14,7 @@ from t2h.benchmark.plan import parse_plan, read_plan
 from t2h.benchmark.table import summarise
 from t2h.benchmark.transfer import Transfer
 from t2h.benchmark.write import page
-from t2h.results.point import Group, Point, Value
+from t2h.results.point import Choice, Group, Point, Value
 from t2h.results.result import Result
 
 FOLDER = Path(__file__).parents[1] / "docs" / "benchmark"
@@ -25,17 +25,29 @@ def html(name: str) -> str:
     """The page of FOLDER/name.json, a benchmark.json of a built-in plan."""
     content = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
     entries = {key: value for key, value in content["plan"].items() if key != "name"}
+    asked = dict(entries["evaluation"])
+    drawing = {key: value for key, value in (asked.pop("sampling", None) or {}).items() if value is not None}
+    entries["evaluation"] = asked | drawing  # as a plan has it
     plan = dataclasses.replace(parse_plan(json.dumps(entries), name), about=read_plan(name).about)
     first = content["tables"][0]
     notes = tuple(remark for remark in first["remarks"] if not remark.startswith(OF_TABLES))
-    points = {(c["data"], c["method"], c["seed"]): tuple(map(point, c["points"])) for c in content["cells"]}
+    cells = {(c["data"], c["method"], c["seed"]): c for c in content["cells"] if "points" in c}
+    done = {cell: cells[key] for cell in plan.cells() if (key := (cell.data, cell.method, cell.seed)) in cells}
     results = {
-        cell: Result(cell.method, points[cell.data, cell.method, cell.seed], notes=notes) for cell in plan.cells()
+        cell: Result(cell.method, tuple(map(point, c["points"])), notes=notes, choice=choice(c.get("choice")))
+        for cell, c in done.items()
     }
     transfers = [
         Transfer(**{k: tuple(v) if isinstance(v, list) else v for k, v in t.items()}) for t in first["transfers"]
     ]
     return page(plan, summarise(plan, results, transfers), results, reports={})
+
+
+def choice(entry: dict[str, Any] | None) -> Choice | None:
+    """From {"w_table": ..., "mixture": ..., "single": ...}."""
+    if entry is None:
+        return None
+    return Choice("class", [], entry["w_table"], [], [], point(entry["mixture"]), point(entry["single"]))
 
 
 def point(entry: dict[str, Any]) -> Point:
@@ -50,5 +62,5 @@ def point(entry: dict[str, Any]) -> Point:
 
 
 if __name__ == "__main__":
-    for name in ("cifar10-lt-cpu", "digits", "fashion-mnist-lt-cpu"):
+    for name in ("cifar10-lt-cpu", "digits-long"):
         (FOLDER / f"{name}.html").write_text(html(name), encoding="utf-8")

@@ -110,6 +110,7 @@ def test_text_that_is_no_plan_and_names_that_are_none(tmp_path):
 BUILT_IN = {
     "digits": 42,
     "cifar10-lt-cpu": 18,
+    "digits-long": 36,
     "fashion-mnist-lt-cpu": 18,
     "cifar10-lt": 27,
     "paper-t2h": 18,

@@ -22,6 +22,7 @@ from t2h.benchmark.transfer import Transfer
 from t2h.results.compare import Measure
 from t2h.results.point import Choice, Group, Metrics, Point, Value
 from t2h.results.result import Result
+from t2h.results.statistics import ENOUGH
 
 DOCS = Path(__file__).parents[1] / "docs" / "benchmark"
 PLAN = {
@@ -221,7 +222,11 @@ def _part(content: Mapping[str, Any], old: Mapping[str, Any]) -> Part:
     for cell in content["cells"]:
         if cell["data"] == old["data"] and "points" in cell:
             points = tuple(map(_point, cell["points"]))
-            methods[cell["method"]][cell["seed"]] = Result(cell["method"], points, notes=notes)
+            chosen = cell.get("choice")
+            choice = chosen and Choice(
+                "class", [], chosen["w_table"], [], [], _point(chosen["mixture"]), _point(chosen["single"])
+            )
+            methods[cell["method"]][cell["seed"]] = Result(cell["method"], points, notes=notes, choice=choice)
     part = make_part(old["data"], old["choice"], methods, content["plan"]["baseline"])
     return replace(part, transfers=tuple(map(_transfer, old["transfers"])))
 
@@ -263,9 +268,7 @@ def six_digits(content):
     return json.loads(json.dumps(content), parse_float=lambda digits: f"{float(digits):.6g}")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("digits", marks=pytest.mark.slow), "fashion-mnist-lt-cpu", "cifar10-lt-cpu"]
-)
+@pytest.mark.parametrize("name", ["digits-long", "cifar10-lt-cpu"])
 def test_the_published_tables_follow_from_their_cells(name):
     """And no interval in them has zero width."""
     content = json.loads((DOCS / f"{name}.json").read_text("utf-8"))
@@ -274,5 +277,10 @@ def test_the_published_tables_follow_from_their_cells(name):
     for part in recompute(content):
         for row in part.rows:
             fid = row.find(Measure("fid"))
-            assert f"{spread_text(fid)} | {difference_text(fid)} |" in text
-            assert fid.difference is None or fid.difference.interval[0] < fid.difference.interval[1]
+            if part.choice in ("1.5", "best") and len(row.seeds) >= ENOUGH:
+                assert f"{spread_text(fid)} | {difference_text(fid)} |" in text
+            assert (
+                fid.difference is None
+                or fid.difference.interval is None
+                or fid.difference.interval[0] < fid.difference.interval[1]
+            )

@@ -19,6 +19,7 @@ from t2h.report.axes import Line, percent_text
 from t2h.report.charts import line_chart
 from t2h.report.plots import Plot
 from t2h.report.templates import render
+from t2h.results.point import Point
 from t2h.results.result import Result
 from t2h.results.statistics import mean_std
 from t2h.results.table import as_html
@@ -53,9 +54,17 @@ def _cell(cell: Cell, plan: Plan, place: BenchmarkFolder, result: Result | None)
     state = state_of(cell, plan, place)
     facts = {"data": cell.data, "method": cell.method, "seed": cell.seed, "state": state}
     if result is not None:
-        points = [{"w": point.w, **{m.title: m.value(point) for m in measures([point])}} for point in result.points]
-        return facts | {"result": str(place.result_file(cell).relative_to(place.out)), "points": points}
+        facts |= {"result": str(place.result_file(cell).relative_to(place.out))}
+        facts |= {"points": list(map(_numbers, result.points))}
+        if result.choice is not None:
+            halves = {name: _numbers(getattr(result.choice, name)) for name in ("single", "mixture")}
+            facts |= {"choice": {"w_table": result.choice.w_table, **halves}}
+        return facts
     return facts | ({"reason": place.failure(cell).read_text("utf-8")} if state == "failed" else {})
+
+
+def _numbers(point: Point) -> dict[str, float | None]:
+    return {"w": point.w, **{measure.title: measure.value(point) for measure in measures([point])}}
 
 
 def _reports(plan: Plan, results: Results, place: BenchmarkFolder) -> dict[str, Path]:

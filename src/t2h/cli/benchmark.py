@@ -23,8 +23,8 @@ class Args:
     """
 
     plan: tyro.conf.Positional[str]
-    """A YAML file, or a built-in plan: digits, cifar10-lt-cpu, fashion-mnist-lt-cpu, cifar10-lt, paper-t2h, paper-cbdm,
-    paper-coral, paper-cm."""
+    """A YAML file, or a built-in plan: digits, digits-long, cifar10-lt-cpu, fashion-mnist-lt-cpu, cifar10-lt,
+    paper-t2h, paper-cbdm, paper-coral, paper-cm."""
     out: Path | None = None
     """Folder of everything that is made. Default: runs/benchmark-PLAN."""
     root: Path | None = None
