@@ -83,7 +83,7 @@ def test_the_last_step_of_denoising_is_the_image(model):
     assert [t for t, _ in frames] == sorted((t for t, _ in frames), reverse=True)
     assert len(frames) == sampling.steps
     image = draw_array(model.pipeline, model.wanted([3], 2), sampling, progress=False)[1]
-    shown = np.asarray(frames[-1][1].resize((8, 8), Image.Resampling.NEAREST))
+    shown = np.asarray(frames[-1][1].resize((8, 8), Image.Resampling.NEAREST))[..., 0]
     assert np.abs(shown.astype(int) - image[..., 0]).max() <= 1
 
 
@@ -104,6 +104,13 @@ def test_copies_are_seen(model):
     assert "4 (100%)" in str(table.rows)
     with pytest.raises(UserError, match="does not say which images"):
         Model(model.source / "pipeline").copies(Drawn(model.wanted([0], 4), sampling, copied, 1.0))
+
+
+def test_a_damaged_configuration_is_one_line(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "config.yaml").write_text("{")
+    with pytest.raises(UserError, match="configuration of a run"):
+        _ = Model(tmp_path / "run").training
 
 
 def test_how_long_it_takes_is_told_from_the_last_drawing(model):

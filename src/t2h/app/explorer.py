@@ -22,20 +22,21 @@ from t2h.data.groups import head_to_tail
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
 from t2h.evaluation.copies import class_copies, copies_table
-from t2h.evaluation.nearest import data_of
+from t2h.evaluation.nearest import run_data
 from t2h.features.base import FeatureExtractor, extract
-from t2h.files import read_object
 from t2h.metrics.neighbours import nearest
 from t2h.pipeline import T2HPipeline
 from t2h.results.table import Table
 from t2h.samples.draw import Wanted, draw, draw_float, load_pipeline
-from t2h.samples.grid import picture
+from t2h.samples.grid import enlarged, picture
 from t2h.samples.read import SampleSet
 from t2h.samples.store import facts_of, write_archive
 from t2h.sampling import Sampling
 
 BATCH = 8
 """Images a pass: they appear, and a drawing can be stopped, between passes."""
+TILE, FRAME = 48, 256
+"""Pixels that an image is high at least, in a grid and step by step."""
 Images = UInt8[np.ndarray, "n h w c"]
 
 
@@ -118,7 +119,7 @@ class Model:
 
     def grid(self, drawn: Drawn) -> Image.Image:
         """What is there of the images, a row for each class, from head to tail."""
-        tiles, labels = _tiles(drawn.images.transpose(0, 3, 1, 2)), drawn.wanted.labels[: len(drawn.images)]
+        tiles, labels = enlarged(drawn.images, TILE), drawn.wanted.labels[: len(drawn.images)]
         there = [c for c in (self.order if labels[0] >= 0 else [-1]) if (labels == c).any()]
         return picture([tiles[labels == c] for c in there], [self.title(max(c, 0)) for c in there])
 
@@ -128,7 +129,7 @@ class Model:
 
         def keep(pipeline: T2HPipeline, _i: int, t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             image = pipeline.to_images(tensors["latents"])[0].permute(1, 2, 0).mul(255).round().byte().cpu().numpy()
-            frames.append((float(t), enlarged(image)))
+            frames.append((float(t), Image.fromarray(enlarged(image[None], FRAME)[0])))
             return tensors
 
         for _ in draw_float(self.pipeline, self.wanted([label], 1, index), sampling, 1, False, keep):
@@ -142,9 +143,7 @@ class Model:
         Raises:
             UserError: where the source does not say which, or they are not here.
         """
-        file = self.source / "config.yaml"
-        data = data_of(read_object(file)) if file.is_file() else None
-        if data is None:
+        if (data := run_data(self.source)) is None:
             raise UserError(f"{self.source} does not say which images it was trained on; give the folder of a run.")
         return load(data)
 
@@ -169,7 +168,7 @@ class Model:
                 real = np.where(each.found.mirrored[:, None, None, None], real[..., ::-1], real)
             else:
                 continue
-            rows += [_tiles(ours), _tiles(real)]
+            rows += [enlarged(ours, TILE), enlarged(real, TILE)]
             texts += [each.name if each.label is None else self.title(each.label), "nearest real"]
         if not rows:
             raise UserError("these classes have fewer than three different training images: nothing can be told.")
@@ -207,18 +206,5 @@ def guidance_grid(model: Model, columns: Sequence[Drawn]) -> Image.Image:
     """Classes × w: in each column the first image of each class at one w."""
     labels = columns[0].wanted.labels
     first = sorted(np.unique(labels, return_index=True)[1])
-    rows = [_tiles(np.stack([column.images[i] for column in columns]).transpose(0, 3, 1, 2)) for i in first]
+    rows = [enlarged(np.stack([column.images[i] for column in columns]), TILE) for i in first]
     return picture(rows, [model.title(max(int(labels[i]), 0)) for i in first])
-
-
-def enlarged(image: UInt8[np.ndarray, "h w c"], side: int = 256) -> Image.Image:
-    """With hard pixels, at least ``side`` wide."""
-    by = -(-side // image.shape[1])
-    shown = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-    return shown.resize((shown.width * by, shown.height * by), Image.Resampling.NEAREST)
-
-
-def _tiles(images: UInt8[np.ndarray, "n c h w"]) -> UInt8[np.ndarray, "n a b 3"]:
-    by = max(1, -(-48 // images.shape[2]))
-    large = images.repeat(by, axis=2).repeat(by, axis=3).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(np.broadcast_to(large, (*large.shape[:3], 3)))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import tyro
 from PIL import Image
@@ -27,7 +26,7 @@ from t2h.randomness import generator
 from t2h.report.plots import chances_file
 from t2h.results.table import Cell, written
 from t2h.results.table import table as table_of
-from t2h.samples.grid import picture
+from t2h.samples.grid import enlarged, picture
 from t2h.training.config import ProcessConfig
 
 NOISED = 128  # images a batch
@@ -106,7 +105,7 @@ def _batch(stream: BatchStream, process: Process, references: int, k: int) -> Ba
 def examples(aim: OrientedAim, batch: Batch, window: tuple[int, int], table: ImageTable) -> Image.Image:
     """Five images at five t around a window, each as noisy, own and drawn clean image; from head to tail."""
     steps = aim.process.num_timesteps
-    (begin, end), zoom = window, -(-48 // batch.x0.shape[2])
+    begin, end = window
     first = {int(c): i for i, c in reversed(list(enumerate(batch.y)))}
     by_count = sorted(first, key=lambda c: -table.class_counts[c])
     rows = torch.tensor([first[by_count[k * (len(by_count) - 1) // 4]] for k in range(5)])
@@ -116,8 +115,7 @@ def examples(aim: OrientedAim, batch: Batch, window: tuple[int, int], table: Ima
         xt = aim.process.add_noise(batch.x0, batch.eps, t)
         drawn = aim(replace(batch, t=t, xt=xt))
         triples = torch.cat([xt[rows], batch.x0[rows], drawn[rows]], dim=3)
-        pixels = triples.add(1).mul(127.5).round().clamp(0, 255).byte().numpy().transpose(0, 2, 3, 1)
-        pixels = pixels.repeat(zoom, axis=1).repeat(zoom, axis=2)
-        tiles.append(np.broadcast_to(pixels, (*pixels.shape[:3], 3)))
+        pixels = triples.add(1).mul(127.5).round().clamp(0, 255).byte().numpy()
+        tiles.append(enlarged(pixels, 48))
         texts.append(f"t = {t[0]:.0f}")
     return picture(tiles, texts, gap=6)

@@ -46,17 +46,13 @@ def main(argv: list[str]) -> int:
     from t2h.app.explorer import Model
     from t2h.app.page import Page, launch
     from t2h.device import pick_device
-    from t2h.evaluation.reference_file import load_reference
-    from t2h.features.base import FeatureExtractor
-    from t2h.features.load import load_extractor
+    from t2h.evaluation.reference_file import extractor_for, load_reference
 
-    device = pick_device(args.device)
-    extractor: FeatureExtractor | None = None
+    device, extractor = pick_device(args.device), None
+    models = [Model(run, device) for run in args.runs]
     if args.reference is not None:
         reference = load_reference(args.reference)
-        extractor = reference.extractor(str(device)) or load_extractor("inception", str(device))
-    models = [Model(run, device) for run in args.runs]
-    if extractor is not None:
+        extractor = extractor_for(reference, str(device))
         reference.check(extractor, models[0].pipeline.image_shape)
     launch(Page(models, extractor), args.port, args.open)
     return 0

@@ -104,8 +104,7 @@ def inspect_samples(argv: list[str]) -> None:
     """Print the table of near copies and, if asked, write the page."""
     args = parse(SamplesArgs, "inspect samples", argv)
     from t2h.evaluation.copies import class_copies, copies_table
-    from t2h.evaluation.nearest import data_of
-    from t2h.files import read_object, reading
+    from t2h.evaluation.nearest import run_data
     from t2h.report.copies import copies_page
     from t2h.results.table import FORMATS
     from t2h.samples.read import drawn_in, read_samples, run_of
@@ -125,9 +124,7 @@ def inspect_samples(argv: list[str]) -> None:
         file = run / "config.yaml"
         if not file.is_file():
             raise UserError(f"{place}: its run is not found; say what it was trained on (--data, --imbalance, ...).")
-        with reading(file, "configuration of a run", "give --data"):
-            own = data_of(read_object(file))
-        if own is None:
+        if (own := run_data(run)) is None:
             raise UserError(f"{file} names no data; give --data.")
         data = parse(SamplesArgs, "inspect samples", argv, default=SamplesArgs(args.samples, own)).source
     table = load(data)

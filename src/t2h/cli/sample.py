@@ -70,14 +70,13 @@ def main(argv: list[str]) -> int:
 
 def _copies(out: Path) -> str | None:
     from t2h.evaluation.copies import first_look
-    from t2h.evaluation.nearest import data_of
-    from t2h.files import read_object, reading
+    from t2h.evaluation.nearest import run_data
     from t2h.samples.read import run_of
 
     if (run := run_of(out)) is None:
         return None
-    with contextlib.suppress(UserError, OSError), reading(run, "run", ""):
-        data = data_of(read_object(run / "config.yaml"))
+    with contextlib.suppress(UserError, OSError):
+        data = run_data(run)
         return None if data is None else first_look(out, data)
     return None
 

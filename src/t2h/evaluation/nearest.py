@@ -14,6 +14,7 @@ from PIL import Image
 
 from t2h.data.config import DataConfig, load
 from t2h.features.base import FeatureExtractor, extract
+from t2h.files import read_object, reading
 from t2h.metrics.neighbours import nearest
 
 Labelled = tuple[Any, np.ndarray]
@@ -32,6 +33,19 @@ def data_of(config: Mapping[str, Any]) -> DataConfig | None:
         return DataConfig(**data)
     except (AttributeError, TypeError, ValueError):
         return None
+
+
+def run_data(run: Path) -> DataConfig | None:
+    """`data_of` the configuration in the folder of a run; None where there is none.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    file = run / "config.yaml"
+    if not file.is_file():
+        return None
+    with reading(file, "configuration of a run", "restore it, or give --data (t2h inspect samples)"):
+        return data_of(read_object(file))
 
 
 def training_images(config: Mapping[str, Any]) -> Labelled | None:

@@ -15,8 +15,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from t2h.data.config import load
 from t2h.errors import UserError
 from t2h.evaluation.copies import class_copies, copies_table
-from t2h.evaluation.nearest import data_of
-from t2h.files import plain_markdown, read_object, replaced
+from t2h.evaluation.nearest import run_data
+from t2h.files import plain_markdown, replaced
 from t2h.pipeline import T2HPipeline
 from t2h.pipeline.card import model_card
 from t2h.report.material import read_material
@@ -148,7 +148,7 @@ def _metrics(result: Result) -> str:
 def _copies(run: Path) -> str:
     """The table of near copies among the samples of a run; nothing where samples or training images are not here."""
     with suppress(UserError, OSError):
-        place, data = drawn_in(run), data_of(read_object(run / "config.yaml"))
+        place, data = drawn_in(run), run_data(run)
         if place is not None and data is not None:
             training = load(data)
             found = class_copies(read_samples(place, training.class_names), training, per_class=100)

@@ -38,22 +38,24 @@ def sample_grid(
     Raises:
         UserError: if there is no image or no column.
     """
-    tiles, counts = _channels_last(images), [int(count) for count in class_counts]
-    if not len(tiles) or columns < 1:
-        raise UserError(f"a grid of {len(tiles)} images in {columns} columns; at least one of each is needed.")
-    zoom = -(-32 // tiles.shape[1]) if row_labels and tiles.shape[1] < 32 else 1
-    tiles = tiles.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    counts = [int(count) for count in class_counts]
+    if not len(images) or columns < 1:
+        raise UserError(f"a grid of {len(images)} images in {columns} columns; at least one of each is needed.")
+    tiles = enlarged(images, 32 if row_labels else 1)
     order = [c for c in sorted(range(len(counts)), key=lambda c: -counts[c]) if np.any(labels == c)]
     rows = [tiles[np.flatnonzero(labels == c)[:columns]] for c in order]
     texts = [f"{class_names[c]} · {counts[c]:,}" for c in order] if row_labels else []
     return picture(rows, texts, gap)
 
 
-def _channels_last(images: np.ndarray) -> np.ndarray:
-    """RGB (N, H, W, 3) of either layout; (N, H, W, C) is preferred where both would do."""
+def enlarged(images: UInt8[np.ndarray, "n a b c"], height: int) -> UInt8[np.ndarray, "n h w 3"]:
+    """RGB (N, H, W, 3) of either layout, by a whole factor so large that H is ``height`` or more; (N, H, W, C) is
+    preferred where both layouts would do.
+    """
     if images.shape[-1] not in (1, 3):
         images = images.transpose(0, 2, 3, 1)
-    return np.broadcast_to(images, (*images.shape[:3], 3))
+    zoom = -(-height // images.shape[1])
+    return np.broadcast_to(images, (*images.shape[:3], 3)).repeat(zoom, axis=1).repeat(zoom, axis=2)
 
 
 def picture(rows: Sequence[UInt8[np.ndarray, "_ h w 3"]], texts: Sequence[str] = (), gap: int = 2) -> Image.Image:
