@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import runpy
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +21,12 @@ from t2h.benchmark.show import difference_text, spread_text, written
 from t2h.benchmark.table import Part, as_json, make_part, measures, summarise
 from t2h.benchmark.transfer import Transfer
 from t2h.results.compare import Measure
-from t2h.results.point import Choice, Group, Metrics, Point, Value
+from t2h.results.point import Choice, Group, Point, Value
 from t2h.results.result import Result
 from t2h.results.statistics import ENOUGH
 
 DOCS = Path(__file__).parents[1] / "docs" / "benchmark"
+PAGES = runpy.run_path(str(DOCS.parents[1] / "benchmarks" / "pages.py"))  # reads these files
 PLAN = {
     "data": {"d": {"data": "digits"}},
     "imbalance": [0.1],
@@ -221,11 +223,8 @@ def _part(content: Mapping[str, Any], old: Mapping[str, Any]) -> Part:
     methods: dict[str, dict[int, Result]] = {method: {} for method in content["plan"]["methods"]}
     for cell in content["cells"]:
         if cell["data"] == old["data"] and "points" in cell:
-            points = tuple(map(_point, cell["points"]))
-            chosen = cell.get("choice")
-            choice = chosen and Choice(
-                "class", [], chosen["w_table"], [], [], _point(chosen["mixture"]), _point(chosen["single"])
-            )
+            points = tuple(map(PAGES["point"], cell["points"]))
+            choice = PAGES["choice"](cell.get("choice"))
             methods[cell["method"]][cell["seed"]] = Result(cell["method"], points, notes=notes, choice=choice)
     part = make_part(old["data"], old["choice"], methods, content["plan"]["baseline"])
     return replace(part, transfers=tuple(map(_transfer, old["transfers"])))
@@ -234,17 +233,6 @@ def _part(content: Mapping[str, Any], old: Mapping[str, Any]) -> Part:
 def _transfer(entry: Mapping[str, Any]) -> Transfer:
     fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     return Transfer(**fields)
-
-
-def _point(entry: Mapping[str, Any]) -> Point:
-    """From {"w": 1.5, "fid": 13.9, "fid tail": 23.0, ...}."""
-    parts: dict[str, Metrics] = {"": {}}
-    for title, value in entry.items():
-        key, _, group = title.partition(" ")
-        if key != "w":
-            parts.setdefault(group, {})[key] = Value.from_dict({"value": value})
-    overall = parts.pop("")
-    return Point(entry["w"], metrics=overall, groups={name: Group((), metrics) for name, metrics in parts.items()})
 
 
 def test_a_benchmark_file_gives_its_tables_again():
