@@ -12,10 +12,10 @@ from typing import Any
 
 from t2h.benchmark.plan import parse_plan, read_plan
 from t2h.benchmark.table import summarise
-from t2h.benchmark.transfer import Transfer
 from t2h.benchmark.write import page
 from t2h.results.point import Choice, Group, Point, Value
 from t2h.results.result import Result
+from t2h.results.transfer import Transfer
 
 FOLDER = Path(__file__).parents[1] / "docs" / "benchmark"
 OF_TABLES = "the best w is"  # remarks that the table makes by itself

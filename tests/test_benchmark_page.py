@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from t2h.benchmark.table import summarise
-from t2h.benchmark.transfer import Transfer
 from t2h.benchmark.write import page
+from t2h.results.transfer import Transfer
 from test_benchmark_table import made
 from test_report import Page
 

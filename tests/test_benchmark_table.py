@@ -19,11 +19,11 @@ import yaml
 from t2h.benchmark.plan import parse_plan
 from t2h.benchmark.show import difference_text, spread_text, written
 from t2h.benchmark.table import Part, as_json, make_part, measures, summarise
-from t2h.benchmark.transfer import Transfer
 from t2h.results.compare import Measure
 from t2h.results.point import Choice, Group, Point, Value
 from t2h.results.result import Result
 from t2h.results.statistics import ENOUGH
+from t2h.results.transfer import Transfer
 
 DOCS = Path(__file__).parents[1] / "docs" / "benchmark"
 PAGES = runpy.run_path(str(DOCS.parents[1] / "benchmarks" / "pages.py"))  # reads these files
@@ -183,7 +183,7 @@ def test_shares_of_transferred_targets():
     edges = (0.0, 100.0, 200.0, 300.0)
     transfer = Transfer("d-0.1", "t2h", edges, (10.0, 20.0, 0.0), (1.0, 2.0, 0.0), (0.0, 6.0, 0.0))
     assert transfer.middles == (50.0, 150.0, 250.0)
-    assert transfer.across_by_t == (0.0, 0.3, None)
+    assert transfer.by_t(transfer.across) == (0.0, 0.3, None)
     assert transfer.share(transfer.within) == pytest.approx(0.1)
     assert transfer.share(transfer.across) == pytest.approx(0.2)
     assert transfer.share(transfer.across, 100.0, 200.0) == pytest.approx(0.3)

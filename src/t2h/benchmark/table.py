@@ -11,13 +11,13 @@ import numpy as np
 from scipy.stats import kendalltau, rankdata
 
 from t2h.benchmark.plan import Cell, Plan
-from t2h.benchmark.transfer import Transfer
 from t2h.results.comparable import differing
 from t2h.results.compare import Measure, measured, point_at
 from t2h.results.metrics import GROUPS, main_keys
 from t2h.results.point import Point
 from t2h.results.result import Result
 from t2h.results.statistics import ENOUGH, Difference, Spread, difference_by_seed, mean_std
+from t2h.results.transfer import Transfer
 
 Results = Mapping[Cell, Result]
 Seeds = dict[int, Result]

@@ -12,7 +12,6 @@ from t2h.benchmark.plan import Cell, Plan
 from t2h.benchmark.run import BenchmarkFolder, result_of, state_of
 from t2h.benchmark.show import tables, written
 from t2h.benchmark.table import Part, Results, as_json, fids_by_w, measures, summarise
-from t2h.benchmark.transfer import transfers
 from t2h.files import write_json, write_text
 from t2h.report import write_report
 from t2h.report.axes import Line, percent_text
@@ -23,6 +22,8 @@ from t2h.results.point import Point
 from t2h.results.result import Result
 from t2h.results.statistics import mean_std
 from t2h.results.table import as_html
+from t2h.results.transfer import Transfer
+from t2h.training.run import RunFolder
 from t2h.version import __version__
 
 _AT_ONCE = 5  # methods in a chart, beside the baseline
@@ -33,7 +34,7 @@ def write_all(plan: Plan, cells: Sequence[Cell], place: BenchmarkFolder, form: s
     results = {cell: result for cell in cells if (result := result_of(cell, plan, place)) is not None}
     if not results:
         return None
-    parts = summarise(plan, results, transfers(list(results), place))
+    parts = summarise(plan, results, _transfers(results, place))
     content = {
         "format": "t2h-benchmark",
         "version": 2,
@@ -47,6 +48,15 @@ def write_all(plan: Plan, cells: Sequence[Cell], place: BenchmarkFolder, form: s
     reports = _reports(plan, results, place)
     write_text(place.out / "benchmark.html", page(plan, parts, results, reports))
     return written(plan, parts, form)
+
+
+def _transfers(results: Results, place: BenchmarkFolder) -> list[Transfer]:
+    """Of every method that counts them, over its seeds."""
+    counted: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for cell in results:
+        if (counts := RunFolder(place.folder(cell)).transfer()) is not None:
+            counted.setdefault((cell.data, cell.method), []).append(counts)
+    return [found for key, counts in counted.items() if (found := Transfer.of(counts, *key)) is not None]
 
 
 def _cell(cell: Cell, plan: Plan, place: BenchmarkFolder, result: Result | None) -> dict[str, Any]:
@@ -124,7 +134,7 @@ def _moved(parts: Sequence[Part]) -> Iterable[Plot]:
     """The share of targets from another class over t: where a method that moves targets does so."""
     transfers = [transfer for part in parts for transfer in part.transfers]
     lines = [
-        Line(transfer.method, f"c{slot}", transfer.middles, transfer.across_by_t, markers=False)
+        Line(transfer.method, f"c{slot}", transfer.middles, transfer.by_t(transfer.across), markers=False)
         for slot, transfer in enumerate(transfers[:6])
     ]
     if lines:

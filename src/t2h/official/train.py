@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from t2h.data.config import DataConfig
 from t2h.errors import UserError
@@ -14,6 +12,7 @@ from t2h.methods import MethodOptions
 from t2h.methods.t2h import T2H
 from t2h.network import unet_architecture
 from t2h.official.flags import Flags
+from t2h.results.transfer import Transfer
 from t2h.sampling import SamplingFlags
 from t2h.training import train
 from t2h.training.config import LearningConfig, MachineConfig, NetworkConfig, ProcessConfig, TrainConfig
@@ -44,7 +43,10 @@ def run_training(flags: Flags) -> int:
     if result.main_process:
         print(f"{result.status}: {result.step:,} steps, {result.images_seen:,} images seen  {run.path}")
         if flags["count_transfer"]:
-            print(transfer_table(run.transfer()) or "No transfers were counted: this is not T2H (--transfer_x0).")
+            print(
+                transfer_table(Transfer.of([run.transfer()]))
+                or "No transfers were counted: this is not T2H (--transfer_x0)."
+            )
     return result.exit_status
 
 
@@ -148,16 +150,12 @@ def train_notices(flags: Flags) -> list[str]:
     return lines
 
 
-def transfer_table(counted: dict[str, Any] | None, rows: int = 10) -> str | None:
-    """The share of transfers by t from a run's counts, as text; None where nothing was counted."""
-    if counted is None:
+def transfer_table(found: Transfer | None) -> str | None:
+    """The share of transfers by t as text, in ten rows; None where nothing was counted."""
+    if found is None:
         return None
-    edges, names = counted["t_edges"], ("total", "transferred", "within_class", "across_class")
-    bins = (len(edges) - 1) // rows
-    sums = np.reshape([counted[name] for name in names], (4, rows, bins)).sum(axis=2)
     lines = ["           t   transferred   within the class   across classes"]
-    for row, (total, *moved) in enumerate(sums.T):
-        a, b, c = (share / (total or np.nan) for share in moved)
-        first, last = edges[row * bins], edges[(row + 1) * bins] - 1
-        lines.append(f"{first:>5} … {last:<4} {a:>13.1%} {b:>18.1%} {c:>16.1%}")
+    for low, high in pairwise(found.t_edges[:: len(found.total) // 10]):
+        within, across = (found.share(of, low, high) for of in (found.within, found.across))
+        lines.append(f"{low:>5.0f} … {high - 1:<4.0f} {within + across:>13.1%} {within:>18.1%} {across:>16.1%}")
     return "\n".join(lines)

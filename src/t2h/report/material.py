@@ -7,11 +7,12 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from t2h.errors import UserError
 from t2h.files import check_kind, finite, json_lines, last_value, read_object, reading
 from t2h.results.result import ClassTable, Result, read_result
+from t2h.results.transfer import Transfer
 
 Named = TypeVar("Named", Result, "Run")
 
@@ -29,7 +30,7 @@ class Run:
     folder: Path
     table: ClassTable | None
     log: tuple[dict[str, float], ...]
-    transfer: dict[str, Any] | None
+    transfer: Transfer | None
     config: str | None
 
 
@@ -119,4 +120,5 @@ def read_run(folder: Path, name: str, damaged: bool = False) -> Run:
             table = ClassTable.from_dict(read_object(classes))
     check_kind(config)
     text = config.read_text(encoding="utf-8", errors="replace") if config.exists() else None
-    return Run(name, folder, table, tuple(steps[step] for step in sorted(steps)), last_value(lines, "transfer"), text)
+    transfer = Transfer.of([last_value(lines, "transfer")])
+    return Run(name, folder, table, tuple(steps[step] for step in sorted(steps)), transfer, text)

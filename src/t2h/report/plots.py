@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
-from t2h.files import finite
 from t2h.report.axes import Line, axis_text, percent_text
 from t2h.report.charts import MANY, Bar, BarRow, Chart, bar_chart, line_chart
 from t2h.report.material import Material, Run
@@ -128,28 +126,13 @@ def transfer_view(runs: Sequence[Run]) -> list[Plot]:
     return [Plot(run.name, chart) for run in runs if (chart := transfer_chart(run)) is not None]
 
 
-def transfer_counts(run: Run) -> tuple[list[float], list[float], list[float], list[float]] | None:
-    """Edges of t; targets in each part, those taken from an image of the same class, and of another; None without."""
-    counts = run.transfer if isinstance(run.transfer, dict) else {}
-    parts = [counts.get(key) for key in ("t_edges", "total", "within_class", "across_class")]
-    edges, total, within, across = (
-        [finite(n) or 0.0 for n in part] if isinstance(part, list) else [] for part in parts
-    )
-    if len(edges) < 2 or not len(edges) - 1 == len(total) == len(within) == len(across):
-        return None
-    return edges, total, within, across
-
-
 def transfer_chart(run: Run) -> Chart | None:
-    if (counts := transfer_counts(run)) is None:
+    if (found := run.transfer) is None:
         return None
-    edges, total, within, across = counts
-    middles, lines = tuple((a + b) / 2 for a, b in pairwise(edges)), []
-    for name, slot, moved in (("same class", "within", within), ("another class", "across", across)):
-        shares = tuple(n / of if of else None for n, of in zip(moved, total, strict=True))
-        lines.append(Line(name, slot, middles, shares, markers=False))
-    title = f"Share of transferred targets of {run.name} by timestep"
-    return line_chart(title, lines, f"timestep t (0: clean, {edges[-1]:g}: noise)", "{:g}".format, percent_text)
+    moved = (("same class", "within", found.within), ("another class", "across", found.across))
+    lines = [Line(name, slot, found.middles, found.by_t(of), markers=False) for name, slot, of in moved]
+    title, x_label = f"Share of transferred targets of {run.name} by timestep", "timestep t (0: clean, {:g}: noise)"
+    return line_chart(title, lines, x_label.format(found.t_edges[-1]), "{:g}".format, percent_text)
 
 
 def chances_file(name: str, curves: Sequence[tuple[str, Numbers, Numbers, Numbers]]) -> str:

@@ -22,7 +22,7 @@ from t2h.report.axes import axis_text, duration, percent_text
 from t2h.report.charts import line_chart
 from t2h.report.material import Material, Run, distinct, read_run
 from t2h.report.pictures import Picture, grid_picture, grids_of
-from t2h.report.plots import Plot, log_line, transfer_counts, transfer_view
+from t2h.report.plots import Plot, log_line, transfer_view
 from t2h.report.templates import render
 from t2h.results.table import Table, as_html, table
 
@@ -181,12 +181,11 @@ def _last(each: Progress, key: str, form: str, spark: bool = False) -> str | Non
 
 def _transferred(run: Run) -> str | None:
     """The share of targets taken from another image in each third of t."""
-    if (counts := transfer_counts(run)) is None:
+    if (found := run.transfer) is None:
         return None
-    _, total, within, across = counts
-    n = len(total)
+    n = len(found.total)
     thirds = [slice(i * n // 3, (i + 1) * n // 3) for i in range(3)]
-    moved = [(sum(within[part]) + sum(across[part])) / (sum(total[part]) or 1.0) for part in thirds]
+    moved = [(sum(found.within[part]) + sum(found.across[part])) / (sum(found.total[part]) or 1.0) for part in thirds]
     return " · ".join(percent_text(round(share, 3)) for share in moved)
 
 
