@@ -9,15 +9,18 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
 from t2h.errors import UserError
 
 Args = TypeVar("Args")
-Format = Literal["text", "markdown", "latex", "csv", "html", "json"]
-"""How a table is printed."""
+Format = Annotated[
+    Literal["text", "markdown", "latex", "csv", "html", "json"],
+    tyro.conf.arg(help="How tables are printed; --json is --format json."),
+]
+Device = Annotated[str, tyro.conf.arg(help="cpu, cuda, mps, or auto.")]
 
 RENAMED: dict[str, tuple[str, Callable[[str], str]]] = {
     "--figures": ("--metrics", str),
@@ -62,6 +65,11 @@ def parse(
             raise mistake from None
         print(said.getvalue(), end="", file=sys.stderr)
         raise
+
+
+def below(line: object, form: str) -> None:
+    """Say which file was written beside the printed tables; they are alone on stdout where a program reads them."""
+    print(f"\n{line}", file=sys.stdout if form == "text" else sys.stderr)
 
 
 def _mistake_behind(error: BaseException | None) -> UserError | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from t2h.cli._parse import parse
+from t2h.cli._parse import Device, parse
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,7 @@ class Args:
     """One or two runs, pipeline folders or checkpoints, of the same classes."""
     reference: Path | None = None
     """A reference whose network measures which training images are nearest. Default: pixels."""
-    device: str = "auto"
-    """cpu, cuda, mps, or auto."""
+    device: Device = "auto"
     port: int | None = None
     """Of the page. Default: the first free one from 7860 on."""
     open: bool = False

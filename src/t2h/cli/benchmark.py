@@ -40,7 +40,6 @@ class Args:
     table_only: bool = False
     """Print the tables of the results that are there, and train nothing."""
     format: Format = "text"
-    """How the tables are printed; --json is --format json."""
     quiet: bool = False
     """Show no progress bars."""
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
 from t2h.classify.config import StudyConfig
-from t2h.cli._parse import Format, parse
+from t2h.cli._parse import Format, below, parse
 
 
 @dataclass(frozen=True)
 class Args:
     study: Annotated[StudyConfig, tyro.conf.arg(name="")]
     format: Format = "text"
-    """How the tables are printed; --json is --format json."""
 
 
 Args.__doc__ = f"""{StudyConfig.__doc__}
@@ -39,5 +37,5 @@ def main(argv: list[str]) -> int:
 
     print(written(summary(run_study(args.study)), args.format))
     out = args.study.out / "classify.json"
-    print(f"\n{out}", file=sys.stdout if args.format == "text" else sys.stderr)
+    below(out, args.format)
     return 0

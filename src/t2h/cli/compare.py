@@ -30,7 +30,6 @@ class Args:
     baseline: str | None = None
     """Name of the result that differences refer to; the first by default."""
     format: Format = "text"
-    """How the table is printed; --json is --format json."""
     anyway: bool = False
     """Show results of different protocols together, marked, with the factors named."""
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from t2h.cli._parse import Format, parse
+from t2h.cli._parse import Device, Format, below, parse
 from t2h.errors import UserError, check_numbers, check_unique
 from t2h.results.options import MetricOptions
 from t2h.sampling import CurveFlags
@@ -52,10 +51,8 @@ class Args:
     """The result file. Default: RUN/results/REFERENCE.json, or SAMPLES.json beside stored samples."""
     batch_size: int = 250
     """Images that a run draws at once; it does not change their noise."""
-    device: str = "auto"
-    """cpu, cuda, mps, or auto."""
+    device: Device = "auto"
     format: Format = "text"
-    """How the table is printed; --json is --format json."""
 
 
 COMMON = "--reference --w --per-class --metrics --scheduler --steps --seed --features --name --out --device --format"
@@ -90,7 +87,7 @@ def main(argv: list[str]) -> int:
     else:
         result = evaluate_stored(args.source, judge, out, args.name)
     print(FORMATS[args.format](summary(result)))
-    print(f"\n{out}", file=sys.stdout if args.format == "text" else sys.stderr)
+    below(out, args.format)
     return 0
 
 

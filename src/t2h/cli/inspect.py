@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from t2h.cli._parse import Format, parse
+from t2h.cli._parse import Format, below, parse
 from t2h.data.config import DataConfig, load
 from t2h.errors import UserError, check_numbers, unknown_name
 from t2h.files import check_place, write_text
@@ -37,7 +37,6 @@ class Args:
     plot: Path | None = None
     """Write a plot of the images per class here (SVG)."""
     format: Format = "text"
-    """How the table is printed; --json is --format json."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,6 @@ class SamplesArgs:
     html: Path | None = None
     """Write a self-contained page with the closest pairs of each class here."""
     format: Format = "text"
-    """How the table is printed; --json is --format json."""
 
 
 def main(argv: list[str]) -> int | None:
@@ -97,7 +95,7 @@ def inspect_data(args: Args) -> None:
         print(FORMATS[args.format](counts_table(table.class_counts, table.class_names)))
     if args.plot is not None:
         write_text(args.plot, counts_file(table.name, table.class_names, table.class_counts.tolist()))
-        print(f"\nplot: {args.plot}", file=sys.stdout if args.format == "text" else sys.stderr)
+        below(f"plot: {args.plot}", args.format)
 
 
 def inspect_samples(argv: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from t2h.cli._parse import parse
+from t2h.cli._parse import Device, parse
 from t2h.data.config import DataConfig
 
 
@@ -35,8 +35,7 @@ class Args:
     """A split that no model was trained on, for memorisation; by default the images outside the long tail."""
     batch_size: int = 64
     """Images that go through the network at once; it does not change the features."""
-    device: str = "auto"
-    """cpu, cuda, mps, or auto."""
+    device: Device = "auto"
 
 
 def main(argv: list[str]) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from t2h.cli._parse import parse
+from t2h.cli._parse import Device, parse
 from t2h.errors import UserError, check_numbers, check_unique
 from t2h.sampling import SamplingFlags
 
@@ -36,8 +36,7 @@ class Args:
     an official ckpt.pt."""
     batch_size: int = 250
     """Images a pass; it does not change their noise."""
-    device: str = "auto"
-    """cpu, cuda, mps, or auto."""
+    device: Device = "auto"
 
 
 def main(argv: list[str]) -> int:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Args:
     """Watch trainings from their files alone: loss, speed, time left, transfer, disk, grids; nothing slows them.
 
-    In the terminal until all are finished or Ctrl-C (with rich: pip install "t2h[watch]"), or printed once.
+    In the terminal until all are finished or Ctrl-C (with rich: pip install "t2h[watch]"), or printed once, as every
+    --format but text is.
 
     t2h watch runs/ddpm runs/mine --html watch.html
     """
@@ -37,7 +38,6 @@ class Args:
     every: float = 5.0
     """Seconds between two looks."""
     format: Format = "text"
-    """How the table is printed; --json is --format json. Others than text are printed once."""
 
 
 def main(argv: list[str]) -> int:
