@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, median
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from t2h.report.axes import Line, axis_text, percent_text
 from t2h.report.charts import MANY, Bar, BarRow, Chart, bar_chart, line_chart
@@ -13,7 +13,8 @@ from t2h.results.metrics import GROUPS, Metric, main_keys, metric_of
 from t2h.results.point import NOTHING, Metrics
 from t2h.results.result import PAPER_W, ClassTable
 
-Numbers = tuple[float, ...]
+if TYPE_CHECKING:
+    from t2h.methods.window import TransferChances
 
 
 class Plot(NamedTuple):
@@ -135,13 +136,14 @@ def transfer_chart(run: Run) -> Chart | None:
     return line_chart(title, lines, x_label.format(found.t_edges[-1]), "{:g}".format, percent_text)
 
 
-def chances_file(name: str, curves: Sequence[tuple[str, Numbers, Numbers, Numbers]]) -> str:
-    """The chances of a transfer by t as an SVG file: (references, t, within, across) of each number of references."""
+def chances_file(name: str, found: Mapping[int, TransferChances]) -> str:
+    """The chances of a transfer by t, by the number of references, as an SVG file."""
     lines, legend = [], []
-    for i, (references, t, within, across) in enumerate(curves):
-        for sign, chance, slot in ("≠", across, f"c{2 * i % 7}"), ("=", within, f"c{(2 * i + 1) % 7}"):
-            lines.append(Line(references, slot, t, chance, (), False))
-            legend.append((slot, f"{references} {sign}"))
+    for i, (n, chances) in enumerate(found.items()):
+        for k, sign, chance in (0, "≠", chances.across), (1, "=", chances.within):
+            slot = f"c{(2 * i + k) % 7}"
+            lines.append(Line(f"{n:,}", slot, chances.t, chance, (), False))
+            legend.append((slot, f"{n:,} {sign}"))
     title = f"{name}: chance that T2H aims at another image"
     return line_chart(title, lines, "t (0: clean); ≠ another class, = the same", "{:g}".format, percent_text).file(
         legend
