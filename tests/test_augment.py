@@ -19,7 +19,7 @@ from t2h.samples.draw import load_pipeline
 from t2h.training import LearningConfig, MachineConfig, NetworkConfig, TrainConfig, train
 from t2h.training.loop import draw_batch, save, take_step
 from t2h.training.run import RunFolder
-from t2h.training.same import settled
+from t2h.training.same import as_begun
 from t2h.training.setup import Training
 
 
@@ -143,7 +143,7 @@ def test_training_tells_every_pass_and_resumes_exactly(tmp_path: Path):
     assert not torch.equal(whole["augmentation"]["weight"], begun)  # it is trained
 
     half = RunFolder(tmp_path / "half")
-    half.begin(settled(half, TINY), trainer.table, 0)
+    half.begin(as_begun(half, TINY), trainer.table, 0)
     batches = trainer.stream.batches(0, trainer.share)
     for _ in range(3):
         take_step(trainer, batches)

@@ -26,7 +26,7 @@ from t2h.features.load import load_extractor
 from t2h.results.result import Result, read_result
 from t2h.sampling import CurveFlags
 from t2h.training.run import RunFolder
-from t2h.training.same import settled
+from t2h.training.same import as_begun
 
 State = Literal["done", "failed", "begun", "to do"]
 
@@ -115,7 +115,7 @@ def run(
     for cell in cells:
         folder = RunFolder(place.folder(cell))
         if folder.config() is not None:
-            settled(folder, cell.config)
+            as_begun(folder, cell.config)
     signal = None
     judges: dict[str, Judge] = {}
     locked: list[Cell] = []

@@ -7,7 +7,7 @@ process turns the aim into what the network is taught, whatever it predicts. No 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -89,21 +89,13 @@ class Batch:
         generator: torch.Generator,
         null_label: int | None,
         label_dropout: float = 0.1,
-        dropout_unit: Literal["sample", "batch"] = "sample",
         augmentation: Float[Tensor, "b p"] | None = None,
     ) -> Batch:
-        """Draw t, ε and which labels are dropped, with this chance; the references are the images themselves.
-
-        Args:
-            dropout_unit: "sample" drops each label on its own; "batch" drops all or none, as the official code, unlike
-                the paper.
-        """
+        """Draw t, ε and which labels are dropped, each with this chance; the references are the images themselves."""
         n, device = len(x0), x0.device
         t = process.draw_t(n, generator, device)
         eps = torch.randn(x0.shape, generator=generator, device=device, dtype=x0.dtype)
         chance = torch.rand(n, generator=generator, device=device)
-        if dropout_unit == "batch":
-            chance = chance[:1].expand(n)
         dropped = chance < (label_dropout if null_label is not None else 0.0)
         label = None if null_label is None else torch.where(dropped, null_label, y)
         xt = process.add_noise(x0, eps, t)
@@ -154,8 +146,8 @@ class Aim(nn.Module):
         """What this process has counted since training began: its own int64 buffers, which add up over processes."""
         return {}
 
-    def statistics(self, counts: Mapping[str, Tensor]) -> dict[str, object]:
-        """Counts, perhaps summed over processes, as plain values for metrics.jsonl (waits for the device)."""
+    def statistics(self) -> dict[str, object]:
+        """The counts as plain values for metrics.jsonl (waits for the device)."""
         return {}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -99,6 +99,6 @@ class Objective(nn.Module):
         """As `Aim.counts`."""
         return {} if self.aim is None else self.aim.counts()
 
-    def statistics(self, counts: Mapping[str, Tensor] | None = None) -> dict[str, object]:
-        """As `Aim.statistics`; of this process alone without ``counts``."""
-        return {} if self.aim is None else self.aim.statistics(self.counts() if counts is None else counts)
+    def statistics(self) -> dict[str, object]:
+        """As `Aim.statistics`."""
+        return {} if self.aim is None else self.aim.statistics()

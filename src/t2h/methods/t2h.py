@@ -16,7 +16,6 @@ less variance: Σ_j g_ij p_ij x_0^j + (1 - Σ_j g_ij p_ij) x_0^i. Only σ enters
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,7 +27,7 @@ from t2h.errors import UserError, check_choices
 from t2h.methods.base import Aim, Batch, Context, DrawBatches, Mean, Method, References
 from t2h.methods.gates import ClassGate, Direction, DroppedTarget, Gate
 from t2h.methods.posterior import batch_posterior
-from t2h.methods.transfers import TransferCounter, transfer_statistics
+from t2h.methods.transfers import TransferCounter
 from t2h.process import Images
 
 
@@ -108,5 +107,5 @@ class OrientedAim(Aim):
     def counts(self) -> dict[str, Tensor]:
         return {"transfer": self.counter.counted} if self.options.count else {}
 
-    def statistics(self, counts: Mapping[str, Tensor]) -> dict[str, object]:
-        return transfer_statistics(counts["transfer"], self.process.num_timesteps) if counts else {}
+    def statistics(self) -> dict[str, object]:
+        return self.counter.statistics() if self.options.count else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from t2h.methods.base import Batch
@@ -42,16 +42,15 @@ class TransferCounter(nn.Module):
         counts.index_add_(1, bins, torch.cat([torch.ones_like(parts[:1]), parts]).float())
         self.counted += (counts * UNIT).round().long()
 
-
-def transfer_statistics(counted: Int[Tensor, "3 bins"], num_timesteps: int) -> dict[str, object]:
-    """{"transfer": {"t_edges" (bins + 1), "total", "transferred", "within_class", "across_class" (bins)}}."""
-    total, within, across = (counted.cpu().double() / UNIT).tolist()
-    return {
-        "transfer": {
-            "t_edges": [-(-i * num_timesteps // BINS) for i in range(BINS + 1)],
-            "total": total,
-            "transferred": [a + b for a, b in zip(within, across, strict=True)],
-            "within_class": within,
-            "across_class": across,
+    def statistics(self) -> dict[str, object]:
+        """{"transfer": {"t_edges" (bins + 1), "total", "transferred", "within_class", "across_class" (bins)}}."""
+        total, within, across = (self.counted.cpu().double() / UNIT).tolist()
+        return {
+            "transfer": {
+                "t_edges": [-(-i * self.num_timesteps // BINS) for i in range(BINS + 1)],
+                "total": total,
+                "transferred": [a + b for a, b in zip(within, across, strict=True)],
+                "within_class": within,
+                "across_class": across,
+            }
         }
-    }

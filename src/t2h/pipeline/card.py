@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
+from t2h.files import plain_markdown
 from t2h.process import is_flow
 
 
@@ -35,7 +34,7 @@ def model_card(pipeline: Any, header: Mapping[str, Any] | None = None, use: str 
         + (f"; by class and time: {own.guidance}" if own.guidance != "w" else ""),
         **config["training"],
     }
-    table = "\n".join(f"| {key} | {_cell(value)} |" for key, value in details.items())
+    table = "\n".join(f"| {key} | {plain_markdown(value)} |" for key, value in details.items())
     label = f"class_labels=[{names[-1]!r}] * 4" if pipeline.num_classes else "batch_size=4"
     head = {
         "library_name": "diffusers",
@@ -62,10 +61,5 @@ images = pipeline({label}, generator=torch.manual_seed(0)).images
     if counts:
         rows = sorted(zip(names, counts, strict=True), key=lambda row: -row[1])
         card += "\n## Training images per class, head to tail\n\n| class | images |\n| --- | ---: |\n"
-        card += "".join(f"| {_cell(name)} | {count:,} |\n" for name, count in rows)
+        card += "".join(f"| {plain_markdown(name)} | {count:,} |\n" for name, count in rows)
     return card + more
-
-
-def _cell(value: Any) -> str:
-    """Text in a Markdown table: names of classes are the user's, and no markup."""
-    return re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(str(value), quote=False))

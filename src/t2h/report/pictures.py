@@ -15,10 +15,10 @@ from PIL import Image
 
 from t2h.errors import UserError, one_line
 from t2h.files import reading
-from t2h.report.material import Material, Run
+from t2h.report.material import Material
 from t2h.report.plots import at
 from t2h.results.result import PAPER_W, ClassTable, Result
-from t2h.samples.read import SampleSet, drawn_in, read_samples
+from t2h.samples.read import drawn_in, read_samples
 
 PER_ROW = 8  # samples of a class
 _MAX_ROWS = 21  # classes
@@ -43,14 +43,17 @@ def samples_view(material: Material, table: ClassTable | None) -> dict[str, Any]
         stored = None
         try:
             with reading(run.folder, "folder of samples", "draw them again"):
-                stored = _stored(run)
+                place = drawn_in(run.folder)  # of samples at several w those nearest to the paper's
+                if place is not None:
+                    stored = read_samples(place, run.table.names if run.table else ()).first(PER_ROW)
         except (UserError, OSError) as error:
             remarks.append(f"The samples of {run.name} are not shown: {one_line(error)}")
         if table and stored and stored.labels is not None:
             strips[run.name] = _strips(stored.images, stored.labels, table, run.name)
             drawn_at |= set() if stored.w is None else {stored.w}
-        elif grid := _grid(run):
-            grids.append(grid)
+        else:
+            last = [grid_picture(file, run.name) for file in grids_of(run.folder)[-1:]]
+            grids += [grid for grid in last if grid]
     labels = [c for c in table.order if any(c in found for found in strips.values())] if table else []
     rows = []
     for i in np.linspace(0, len(labels) - 1, min(len(labels), _MAX_ROWS)).round().astype(int):
@@ -93,12 +96,6 @@ def class_label(table: ClassTable | None, label: int) -> dict[str, Any]:
     return {"name": table.names[label], "images": f"{table.counts[label]:,} images", "group": table.group(label)}
 
 
-def _stored(run: Run) -> SampleSet | None:
-    """A few samples of each class from the run, or from its ``samples``: those whose w is nearest to 1.5."""
-    place = drawn_in(run.folder)
-    return read_samples(place, run.table.names if run.table else ()).first(PER_ROW) if place else None
-
-
 def _strips(images: Any, labels: np.ndarray, table: ClassTable, name: str) -> dict[int, Picture]:
     """The samples of each class in one row each, with a transparent gap between them."""
     strips = {}
@@ -122,12 +119,6 @@ def _strips(images: Any, labels: np.ndarray, table: ClassTable, name: str) -> di
 def grids_of(folder: Path) -> list[Path]:
     """The grids of a training, the oldest first."""
     return sorted(folder.glob("grids/*.png"), key=lambda file: [int(n) for n in re.findall(r"\d+", file.stem)])
-
-
-def _grid(run: Run) -> tuple[str, Picture] | None:
-    """The last grid of the training; none where it is damaged."""
-    found = [grid_picture(file, run.name) for file in grids_of(run.folder)[-1:]]
-    return next((picture for picture in found if picture), None)
 
 
 def grid_picture(file: Path, name: str) -> tuple[str, Picture] | None:

@@ -62,7 +62,7 @@ def push_folder(run: Path, repo: str, out: Path, license: str | None = None) -> 
             f"{run} is guided by another network ({pipeline.sampling.guide}), which a pushed folder cannot hold; give "
             "the run another --sampling.guide (the same training command takes it)."
         )
-    results = _results(run)
+    results = read_material([run]).results if any(run.glob("results/*.json")) else ()
     header = _header(pipeline, repo, results, license)
     more = "\n![Samples, rows from the most frequent class to the rarest](samples.png)\n\n"
     more += "Rows from the most frequent class to the rarest, drawn as the table says; unselected.\n"
@@ -98,12 +98,6 @@ def upload(folder: Path, repo: str, private: bool) -> str:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{repo}: the Hub did not take it ({reason}); log in with `hf auth login`.") from error
     return address
-
-
-def _results(run: Path) -> Sequence[Result]:
-    if not any(run.glob("results/*.json")):
-        return ()
-    return read_material([run]).results
 
 
 def _header(pipeline: T2HPipeline, repo: str, results: Sequence[Result], license: str | None) -> dict[str, Any]:

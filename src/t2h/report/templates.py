@@ -6,6 +6,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from t2h.results.table import sentence
 from t2h.version import __version__
 
 
@@ -28,4 +29,4 @@ def _count(number: float | int | None) -> str:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
+    return sentence(text[:1].upper() + text[1:])

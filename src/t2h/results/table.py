@@ -67,7 +67,7 @@ def align(grid: Sequence[Sequence[str]]) -> list[str]:
 
 def as_text(table: Table) -> str:
     """For the terminal: title, aligned columns, remarks."""
-    remarks = [_sentence(remark) for remark in table.remarks]
+    remarks = [sentence(remark) for remark in table.remarks]
     return "\n".join([*_heading(table.title), *align(table.texts), *([""] * bool(remarks)), *remarks])
 
 
@@ -75,7 +75,7 @@ def as_markdown(table: Table) -> str:
     """A heading, a table, and the remarks as a list."""
     head, *body = ([plain_markdown(cell) for cell in row] for row in table.texts)
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---", *["---:"] * (len(head) - 1)], *body)]
-    remarks = [f"- {plain_markdown(_sentence(remark))}" for remark in table.remarks]
+    remarks = [f"- {plain_markdown(sentence(remark))}" for remark in table.remarks]
     return "\n".join([*_heading(table.title, "### "), *lines, *([""] * bool(remarks)), *remarks])
 
 
@@ -94,7 +94,7 @@ def as_latex(table: Table) -> str:
     begin = f"\\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}"
     lines = [begin, "\\toprule", head, "\\midrule", *body, "\\bottomrule", "\\end{tabular}"]
     title = [f"% {table.title}"] if table.title else []
-    return "\n".join([*title, *lines, *(f"% {_sentence(remark)}" for remark in table.remarks)])
+    return "\n".join([*title, *lines, *(f"% {sentence(remark)}" for remark in table.remarks)])
 
 
 def as_csv(table: Table) -> str:
@@ -134,7 +134,7 @@ def as_html(table: Table) -> str:
     top = cells(head, '<th scope="col">{}</th>', '<th scope="col" class="num">{}</th>')
     rows = "".join(cells(row, '<th scope="row">{}</th>', '<td class="num">{}</td>') for row in body)
     title = f"<h3>{escape(table.title)}</h3>" if table.title else ""
-    remarks = "".join(f"<li><small>{escape(_sentence(remark))}</small></li>" for remark in table.remarks)
+    remarks = "".join(f"<li><small>{escape(sentence(remark))}</small></li>" for remark in table.remarks)
     notes = f'<ul class="notes">{remarks}</ul>' if remarks else ""
     return f'{title}<div class="scroll"><table><thead>{top}</thead><tbody>{rows}</tbody></table></div>{notes}'
 
@@ -143,7 +143,8 @@ def _heading(title: str, before: str = "") -> list[str]:
     return [before + title, ""] if title else []
 
 
-def _sentence(remark: str) -> str:
+def sentence(remark: str) -> str:
+    """With a full stop, unless it ends in a mark of its own."""
     return remark if remark.endswith((".", "?", "!")) else f"{remark}."
 
 

@@ -26,7 +26,7 @@ def draw_batch(training: Training, x0: Tensor, y: Tensor, part: int = 0) -> Batc
         coin = torch.rand((), generator=generator("cpu", learning.seed, "label dropout", training.images_seen))
         dropout = float(coin < dropout)
     draws = generator(x0.device, learning.seed, "noise", rank, position)
-    batch = Batch.noised(training.process, x0, y, draws, training.null_label, dropout, "sample", augmentation)
+    batch = Batch.noised(training.process, x0, y, draws, training.null_label, dropout, augmentation)
     if training.references is not None:
         batch = training.references.of(batch, position, augmented)
     torch.manual_seed(derive_seed(learning.seed, "dropout", rank, position))  # of the network

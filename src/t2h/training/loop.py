@@ -22,12 +22,12 @@ from tqdm import tqdm
 
 from t2h.device import make_accelerator, on_main, own_accelerate_state
 from t2h.errors import UserError
-from t2h.files import replaced
+from t2h.files import append_json, replaced
 from t2h.samples.draw import draw_grid
 from t2h.training.config import TrainConfig
 from t2h.training.draw import calibrate, draw_batch
 from t2h.training.run import RunFolder
-from t2h.training.same import check_images, settled
+from t2h.training.same import as_begun, check_images
 from t2h.training.setup import Training
 from t2h.training.skipped import or_nan
 from t2h.training.watch import Clock, Watch
@@ -74,7 +74,7 @@ def train(config: TrainConfig, out: Path, progress: bool = True, extend: bool = 
     # --- set up; nothing is written before everything fits
     run = RunFolder(out)
     found = run.found()
-    config = settled(run, config, extend)
+    config = as_begun(run, config, extend)
     accelerator = make_accelerator(config.machine.device, config.learning.mixed_precision)
     training = Training(config, accelerator, run.architecture(), run.autoencoder())
     check_images(run, training.table)
@@ -120,7 +120,7 @@ def go_on(training: Training, run: RunFolder, progress: bool) -> TrainResult:
                 bar.set_postfix(loss=f"{line.get('loss', math.nan):.4f}", step=step, **training.skipped.shown())
                 accelerator.log({k: v for k, v in line.items() if k != "step"}, step=step)
                 line |= training.objective.statistics()
-                on_main(accelerator, partial(run.log, line))
+                on_main(accelerator, partial(append_json, run.metrics_file, line))
             asked = watch.asked()
             if last or (machine.save_every and step % machine.save_every == 0):
                 save(training, run)

@@ -27,7 +27,6 @@ from t2h.data.table import ImageTable
 from t2h.device import on_main
 from t2h.errors import UserError
 from t2h.files import (
-    append_json,
     finite,
     json_lines,
     last_value,
@@ -192,10 +191,6 @@ class RunFolder:
             pipeline.save_pretrained(folder)
 
     # --- metrics ------------------------------------------------------------------------------------------------------
-
-    def log(self, line: dict[str, Any]) -> None:
-        """Append a line to metrics.jsonl."""
-        append_json(self.metrics_file, line)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from t2h.data.sources import SOURCES, canonical
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
 from t2h.files import read_object, reading
 from t2h.pipeline.autoencoder import HUB
+from t2h.results.comparable import flat
 from t2h.training.config import TrainConfig
 from t2h.training.run import RunFolder, classes_of
 
 
-def settled(run: RunFolder, config: TrainConfig, extend: bool = False) -> TrainConfig:
+def as_begun(run: RunFolder, config: TrainConfig, extend: bool = False) -> TrainConfig:
     """This configuration as the run has it: defaults as it began with them, paths absolute.
 
     Touches nothing. With ``extend`` the run that lives here may have fewer steps.
@@ -78,14 +78,7 @@ def check_images(run: RunFolder, table: ImageTable) -> None:
 
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """What differs between two configurations in what is learned, as lines "learning.lr: 0.0002 -> 0.0001"."""
-
-    def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        leaves: dict[str, Any] = {}
-        for key, value in tree.items():
-            leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        return leaves
-
-    a, b = flat(old.to_dict()), flat(new.to_dict())
+    a, b = dict(flat(old.to_dict())), dict(flat(new.to_dict()))
     may = ("machine.", "sampling.", "data.root", "data.download")
     keys = [key for key in a | b if not key.startswith(may) and a.get(key) != b.get(key)]
     return [f"{key}: {a.get(key)} -> {b.get(key)}" for key in keys]
