@@ -19,6 +19,7 @@ from t2h.device import pick_device
 from t2h.errors import UserError, notice
 from t2h.files import check_place, write_json
 from t2h.samples.draw import Wanted, load_pipeline
+from t2h.samples.grid import as_uint8
 from t2h.samples.read import read_samples
 from t2h.samples.store import write_samples
 from t2h.version import __version__
@@ -92,8 +93,8 @@ def _filled(config: StudyConfig, table: ImageTable, device: str) -> Iterator[tup
             raise UserError(f"{path}: the samples have no labels; images of known classes are needed.")
         _check_counts(samples.facts.get("class_counts"), table, path)
         images = samples.checked().images
-        if isinstance(images, np.ndarray) and images.dtype != np.uint8:
-            images = (images * 255).round().astype(np.uint8)
+        if isinstance(images, np.ndarray):
+            images = as_uint8(images)
         name = str(samples.facts.get("method") or samples.path.stem)
         synthetic = ImageTable(images, samples.labels, table.class_names, "synthetic", name)
         facts: dict[str, Any] = {}

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from t2h.data.config import DataConfig, load
 from t2h.features.base import FeatureExtractor, extract
 from t2h.files import read_object, reading
 from t2h.metrics.neighbours import nearest
+from t2h.samples.grid import as_picture
 
 Labelled = tuple[Any, np.ndarray]
 """Images (N, C, H, W) with their labels (N,)."""
@@ -88,7 +88,5 @@ def nearest_examples(
 
 def _png(image: UInt8[np.ndarray, "c h w"] | Float[np.ndarray, "c h w"]) -> str:
     file = io.BytesIO()
-    if image.dtype != np.uint8:
-        image = (image * 255).round().astype(np.uint8)
-    Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(file, format="PNG")
+    as_picture(image).save(file, format="PNG")
     return base64.b64encode(file.getvalue()).decode("ascii")

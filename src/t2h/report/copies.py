@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from t2h.data.table import ImageTable
 from t2h.evaluation.copies import ClassCopies, copies_table
@@ -14,6 +13,7 @@ from t2h.report.pictures import Picture, address, class_label
 from t2h.report.templates import render
 from t2h.results.result import ClassTable
 from t2h.results.table import as_html
+from t2h.samples.grid import as_picture
 from t2h.samples.read import SampleSet
 
 SHOWN = 12  # pairs of a class
@@ -46,7 +46,6 @@ def copies_page(found: Sequence[ClassCopies], samples: SampleSet, data: ImageTab
 
 
 def _picture(image: Any, alt: str) -> Picture:
-    pixels = image if image.dtype == np.uint8 else (image * 255).round().astype(np.uint8)
-    picture = Image.fromarray(np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))
+    picture = as_picture(image)
     picture.thumbnail((_SIDE, _SIDE))
     return Picture(address(picture), alt, picture.height <= 64)

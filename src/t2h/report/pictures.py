@@ -18,6 +18,7 @@ from t2h.files import reading
 from t2h.report.material import Material
 from t2h.report.plots import at
 from t2h.results.result import PAPER_W, ClassTable, Result
+from t2h.samples.grid import as_picture
 from t2h.samples.read import drawn_in, read_samples
 
 PER_ROW = 8  # samples of a class
@@ -100,10 +101,7 @@ def _strips(images: Any, labels: np.ndarray, table: ClassTable, name: str) -> di
     """The samples of each class in one row each, with a transparent gap between them."""
     strips = {}
     for label in np.unique(labels).tolist():
-        tiles = images[labels == label]
-        tiles = tiles if tiles.dtype == np.uint8 else (255 * tiles).round().astype(np.uint8)
-        tiles = np.broadcast_to(tiles, (len(tiles), 3, *tiles.shape[2:])).transpose(0, 2, 3, 1)
-        pictures = [Image.fromarray(np.ascontiguousarray(tile)) for tile in tiles]
+        pictures = [as_picture(image) for image in images[labels == label]]
         for picture in pictures:
             picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
         width, height = pictures[0].size

@@ -21,6 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from t2h.convert import from_checkpoint
+from t2h.data.groups import head_to_tail
 from t2h.device import autocast
 from t2h.errors import UserError, unknown_name
 from t2h.pipeline import T2HPipeline
@@ -28,7 +29,7 @@ from t2h.pipeline.guidance import pipeline_folder
 from t2h.pipeline.read import read_folder
 from t2h.process import NoiseSchedule, Process
 from t2h.randomness import derive_seed
-from t2h.samples.grid import sample_grid
+from t2h.samples.grid import as_uint8, sample_grid
 from t2h.sampling import Sampling
 
 SCHEDULERS = {
@@ -151,7 +152,7 @@ def draw(
 ) -> Iterator[UInt8[np.ndarray, "b h w c"]]:
     """As `draw_float`, rounded to 8 bits, as images are stored."""
     for images in draw_float(pipeline, wanted, sampling, batch_size, progress):
-        yield (images * 255).round().astype(np.uint8)
+        yield as_uint8(images)
 
 
 def draw_array(
@@ -173,8 +174,7 @@ def draw_grid(
         images = draw_array(pipeline, Wanted.unlabelled(rows * columns), sampling, progress=False)
         return sample_grid(images, np.arange(len(images)) // columns, ["samples"] * rows, [1] * rows, columns, False)
     counts = pipeline.config["class_counts"] or [1] * classes
-    order = np.argsort(-np.asarray(counts), kind="stable")
-    chosen = order[np.unique(np.linspace(0, classes - 1, min(rows, classes)).round().astype(int))]
+    chosen = head_to_tail(counts)[np.unique(np.linspace(0, classes - 1, min(rows, classes)).round().astype(int))]
     wanted = Wanted.per_class(chosen.tolist(), columns)
     images = draw_array(pipeline, wanted, sampling, progress=False)
     return sample_grid(images, wanted.labels, pipeline.config["class_names"], counts, columns)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from t2h.data.groups import head_to_tail
 from t2h.errors import UserError
 
 _INK, _PAPER = (40, 42, 48), (255, 255, 255)
@@ -42,10 +43,21 @@ def sample_grid(
     if not len(images) or columns < 1:
         raise UserError(f"a grid of {len(images)} images in {columns} columns; at least one of each is needed.")
     tiles = enlarged(images, 32 if row_labels else 1)
-    order = [c for c in sorted(range(len(counts)), key=lambda c: -counts[c]) if np.any(labels == c)]
+    order = [c for c in head_to_tail(counts).tolist() if np.any(labels == c)]
     rows = [tiles[np.flatnonzero(labels == c)[:columns]] for c in order]
     texts = [f"{class_names[c]} · {counts[c]:,}" for c in order] if row_labels else []
     return picture(rows, texts, gap)
+
+
+def as_uint8(images: np.ndarray) -> UInt8[np.ndarray, ...]:
+    """In 8 bits: uint8 as it is, floats in [0, 1] rounded."""
+    return images if images.dtype == np.uint8 else (images * 255).round().astype(np.uint8)
+
+
+def as_picture(image: UInt8[np.ndarray, "c h w"] | Float[np.ndarray, "c h w"]) -> Image.Image:
+    """One image, uint8 or floats in [0, 1], in RGB or grey."""
+    pixels = as_uint8(image)
+    return Image.fromarray(np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))
 
 
 def enlarged(images: UInt8[np.ndarray, "n a b c"], height: int) -> UInt8[np.ndarray, "n h w 3"]:
