@@ -327,8 +327,11 @@ def test_a_folder_that_is_long_tailed_by_nature(table, tmp_path, capsys):
         (["--imbalance", "0.1", "--run", "a", "--samples", "./a"], "give each folder or file once"),
         (["--imbalance", "0.1", "--run", "a", "b", "c", "--w", "1", "2"], "--w has 2 weights for 3 runs"),
         (["--imbalance", "0.1", "--run", "a", "--fill-to", "0"], "fill_to is 0"),
-        (["--imbalance", "0.1", "--run", "a", "--keep", "0"], "--keep 0: a share in (0, 1]"),
-        (["--imbalance", "0.1", "--run", "a", "--synthetic-weight", "0"], "--synthetic-weight 0: a number above 0"),
+        (["--imbalance", "0.1", "--run", "a", "--keep", "0"], "keep is 0.0; it must be in (0, 1]"),
+        (
+            ["--imbalance", "0.1", "--run", "a", "--synthetic-weight", "0"],
+            "synthetic_weight is 0.0; it must be above 0",
+        ),
         (["--imbalance", "0.1", "--run", "a", "--fill-to", "14"], "every class has 14 images or more"),
         (["--imbalance", "0.1", "--arms", "fill"], "unknown arm 'fill'; did you mean 'filled'"),
         (["--imbalance", "0.1", "--arms", "balanced", "--seeds", "1", "1"], "seeds is 1 1"),

@@ -74,6 +74,18 @@ def check_numbers(options: object, **least: int | float) -> None:
                 raise UserError(f"{name} is {number}; it must be at most {most}.")
 
 
+def check_ranges(options: object, prefix: str = "", **allowed: str) -> None:
+    """Raise a `UserError` for a field of the dataclass ``options`` that is given and not in its interval, such as
+    ``lr="(0, 1]"`` or ``tau="[0, inf)"``; ``prefix`` stands before its name.
+    """
+    for name, interval in allowed.items():
+        value, (low, high) = getattr(options, name), map(float, interval[1:-1].split(","))
+        ends = (low,) * (interval[0] == "[") + (high,) * (interval[-1] == "]")
+        if value is not None and not (low < value < high or value in ends):
+            above = f"{'at least' if ends else 'above'} {low:g}"
+            raise UserError(f"{prefix}{name} is {value}; it must be {above if math.isinf(high) else f'in {interval}'}.")
+
+
 def check_finite(options: object, prefix: str = "") -> None:
     """Raise a `UserError` for a number of a dataclass, or of one inside it, that is NaN or infinite."""
     for name, value in vars(options).items():

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from t2h.data.config import DataConfig
-from t2h.errors import UserError, check_known, check_numbers, check_unique
+from t2h.errors import UserError, check_known, check_numbers, check_ranges, check_unique
 from t2h.sampling import CurveFlags
 
 ARMS = ("long-tailed", "filled", "balanced", "resampled")
@@ -35,8 +35,7 @@ class ClassifierTraining:
 
     def __post_init__(self) -> None:
         check_numbers(self, steps=1, batch_size=2, lr=0, momentum=0, weight_decay=0)
-        if not 0 < self.momentum < 1:
-            raise UserError(f"momentum is {self.momentum:g}; it must be in (0, 1).")
+        check_ranges(self, momentum="(0, 1)")
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,7 @@ class StudyConfig:
         arms = self.arms or ("long-tailed", "filled", "balanced" if whole_is_more else "resampled")
         sources, ws = (*self.run, *self.samples), len(self.w)
         check_numbers(self, fill_to=1, w=-math.inf, seeds=0)
+        check_ranges(self, keep="(0, 1]", synthetic_weight="(0, inf)")
         check_unique("arms", arms)
         check_unique("seeds", self.seeds)
         check_known("arm", arms, ARMS)
@@ -101,10 +101,6 @@ class StudyConfig:
             "--run and --samples are for the arm `filled`, which --arms leaves out.": "filled" not in arms and sources,
             "--w is for drawing from a --run.": ws and not self.run,
             "--run and --samples: give each folder or file once.": len({p.resolve() for p in sources}) < len(sources),
-            f"--keep {self.keep:g}: a share in (0, 1] is needed.": not 0 < self.keep <= 1,
-            f"--synthetic-weight {self.synthetic_weight:g}: a number above 0 is needed.": (
-                not 0 < self.synthetic_weight < math.inf
-            ),
             f"--w has {ws} weights for {len(self.run)} runs; give one, or one for each run.": (
                 ws not in (0, 1, len(self.run))
             ),

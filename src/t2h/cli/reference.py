@@ -39,18 +39,16 @@ class Args:
 
 
 def main(argv: list[str]) -> int:
-    """Make the file and say what is in it."""
     args = parse(Args, "reference", argv)
     from t2h.device import pick_device
-    from t2h.errors import check_numbers, unknown_name
+    from t2h.errors import check_known, check_numbers
     from t2h.evaluation.reference import reference_of
     from t2h.evaluation.reference_file import check_reference_place, save_reference
     from t2h.features.inception import RESIZES
 
     check_reference_place(args.out)
     check_numbers(args, batch_size=1)
-    if args.resize not in RESIZES:
-        raise unknown_name("resize", args.resize, RESIZES)
+    check_known("resize", [args.resize], RESIZES)
     device, weights, held_out = str(pick_device(args.device)), args.inception_weights, args.held_out_split
     reference = reference_of(args.data, args.features, device, weights, held_out, True, args.resize, args.batch_size)
     save_reference(reference, args.out)

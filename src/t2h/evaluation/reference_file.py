@@ -18,14 +18,16 @@ from t2h.features.load import extractor_like, load_extractor
 from t2h.files import check_place, reading, replaced
 from t2h.metrics.fid import FeatureStatistics
 
+_SUFFIXES = (".safetensors", ".npz")
+
 
 def save_reference(reference: Reference, path: Path) -> None:
     """Write a `.safetensors` with everything, or a `.npz` with `mu`, `sigma` and `n` only, for other projects' code.
 
     Raises:
-        UserError, OSError: as `check_reference_place`.
+        UserError, OSError: as `check_place`.
     """
-    if check_reference_place(path).suffix == ".safetensors":
+    if check_place(path, *_SUFFIXES).suffix == ".safetensors":
         metadata = {
             "format": "t2h-reference",
             "name": reference.name,
@@ -45,7 +47,7 @@ def save_reference(reference: Reference, path: Path) -> None:
 
 def check_reference_place(path: Path) -> Path:
     """``path``, if a reference may be written there: as `check_place`, and what is there already must be one."""
-    if check_place(path, ".safetensors", ".npz").exists():
+    if check_place(path, *_SUFFIXES).exists():
         load_reference(path)
     return path
 

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from t2h.errors import UserError, check_choices
+from t2h.errors import check_choices, check_ranges
 from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term
 from t2h.process import Images, Process, Times
 
@@ -75,8 +75,7 @@ class CBDM(Method):
 
     def __post_init__(self) -> None:
         check_choices(self, "cbdm")
-        if self.tau < 0:
-            raise UserError(f"cbdm.tau is {self.tau}; it must be at least 0.")
+        check_ranges(self, "cbdm.", tau="[0, inf)")
 
     def term(self, context: Context) -> Term:
         context.labels_for("cbdm")

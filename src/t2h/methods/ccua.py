@@ -30,7 +30,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2h.errors import UserError
+from t2h.errors import check_ranges
 from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term, bottleneck_channels
 from t2h.process import Images, Process
 
@@ -65,7 +65,6 @@ class Alignment(Term):
         self.null_label, self.process, self.options = null_label, process, options
 
     def attach(self, denoiser: nn.Module) -> None:
-        """See that there is a bottleneck."""
         bottleneck_channels(denoiser, "ccua")
 
     def forward(self, denoiser: Denoiser, batch: Batch, output: Images, bottleneck: Tensor | None = None) -> Loss:
@@ -90,8 +89,7 @@ class CCUA(Method):
     """τ of the contrast."""
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0 or min(self.alpha, self.gamma) < 0:
-            raise UserError("ccua: temperature must be above 0, alpha and gamma at least 0.")
+        check_ranges(self, "ccua.", alpha="[0, inf)", gamma="[0, inf)", temperature="(0, inf)")
 
     def term(self, context: Context) -> Term:
         return Alignment(context.labels_for("ccua"), context.process, self)

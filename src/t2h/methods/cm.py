@@ -39,7 +39,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2h.errors import UserError
+from t2h.errors import UserError, check_ranges
 from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term
 from t2h.process import Images
 
@@ -155,10 +155,7 @@ class CM(Method):
     """r of the low-rank parts over min(in, out), in (0, 1]."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.rank_ratio <= 1:
-            raise UserError(f"cm.rank_ratio is {self.rank_ratio}; it must be above 0 and at most 1.")
-        if min(self.strength, self.w_con, self.w_div) < 0:
-            raise UserError("cm: strength, w_con and w_div must be at least 0.")
+        check_ranges(self, "cm.", strength="[0, inf)", w_con="[0, inf)", w_div="[0, inf)", rank_ratio="(0, 1]")
 
     def term(self, context: Context) -> Term:
         weight = self.strength * capacity_weights(context.class_counts, self.w_con, self.w_div)

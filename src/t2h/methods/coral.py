@@ -33,7 +33,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2h.errors import UserError, check_choices
+from t2h.errors import check_choices, check_ranges
 from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term, bottleneck_channels
 from t2h.process import Images, Process
 
@@ -113,8 +113,7 @@ class CORAL(Method):
 
     def __post_init__(self) -> None:
         check_choices(self, "coral")
-        if min(self.decay, self.temperature, self.dimensions) <= 0 or self.weight < 0:
-            raise UserError("coral: decay, temperature and dimensions must be above 0, and weight at least 0.")
+        check_ranges(self, "coral.", weight="[0, inf)", decay="(0, inf)", temperature="(0, inf)", dimensions="(0, inf)")
 
     def term(self, context: Context) -> Term:
         return ContrastiveBottleneck(context.process, self)

@@ -36,7 +36,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from t2h.errors import UserError, check_choices
+from t2h.errors import UserError, check_choices, check_ranges
 from t2h.methods.base import Batch, Context, Denoiser, Loss, Method, Term
 from t2h.process import Images, Process
 
@@ -111,8 +111,7 @@ class DiffROP(Method):
 
     def __post_init__(self) -> None:
         check_choices(self, "diffrop")
-        if self.strength < 0 or self.margin <= 0:
-            raise UserError("diffrop: strength must be at least 0, and margin above 0.")
+        check_ranges(self, "diffrop.", strength="[0, inf)", margin="(0, inf)")
 
     def term(self, context: Context) -> Term:
         context.labels_for("diffrop")

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from t2h.errors import UserError, check_choices
+from t2h.errors import check_choices, check_ranges
 from t2h.methods.base import Context, Method
 
 
@@ -33,8 +33,7 @@ class Reweighting(Method):
 
     def __post_init__(self) -> None:
         check_choices(self, "reweighting")
-        if not 0 <= self.beta < 1:
-            raise UserError(f"reweighting.beta is {self.beta}; it must be in [0, 1).")
+        check_ranges(self, "reweighting.", beta="[0, 1)")
 
     def class_weight(self, context: Context) -> Float[Tensor, " k"]:
         n = context.class_counts.double()

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from t2h.errors import UserError, check_choices
+from t2h.errors import check_choices, check_ranges
 from t2h.methods.base import Aim, Batch, Context, DrawBatches, Mean, Method, References
 from t2h.methods.gates import ClassGate, Direction, DroppedTarget, Gate
 from t2h.methods.posterior import batch_posterior
@@ -64,10 +64,7 @@ class T2H(Method):
 
     def __post_init__(self) -> None:
         check_choices(self, "t2h")
-        if self.beta is not None and not abs(self.beta) <= 10:
-            raise UserError(f"t2h.beta is {self.beta:g}; it must be in [-10, 10].")
-        if self.draws < 1 or min(self.gamma, self.kappa) < 0:
-            raise UserError("t2h: draws must be at least 1, gamma and kappa at least 0.")
+        check_ranges(self, "t2h.", beta="[-10, 10]", gamma="[0, inf)", kappa="[0, inf)", draws="[1, inf)")
 
     def aim(self, context: Context) -> Aim:
         return OrientedAim(self, context)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -13,7 +12,7 @@ import yaml
 
 from t2h.data.config import DataConfig
 from t2h.device import Precision
-from t2h.errors import UserError, check_finite, check_known, check_numbers
+from t2h.errors import UserError, check_finite, check_known, check_numbers, check_ranges
 from t2h.methods import MethodOptions
 from t2h.process import NoiseSchedule, Prediction, Process, RectifiedFlow, TimeDraw
 from t2h.sampling import Sampling, SamplingFlags, own_sampling
@@ -155,14 +154,6 @@ class MachineConfig:
     """Also log to these trackers: tensorboard, wandb, trackio."""
 
 
-_RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
-    ("in (0, 1]", lambda value: 0 < value <= 1, ("lr",)),
-    ("in [0, 1)", lambda value: 0 <= value < 1, ("ema_decay", "dropout")),
-    ("in [0, 1]", lambda value: 0 <= value <= 1, ("label_dropout", "augment")),
-    ("in [-10, 10]", lambda value: abs(value) <= 10, ("resampling",)),
-)
-
-
 @dataclass(frozen=True)
 class TrainConfig:
     """One training run."""
@@ -186,11 +177,9 @@ class TrainConfig:
         check_numbers(self.learning, ema_rampup=0, references=0)
         check_numbers(self.machine, log_every=1, keep=1, save_every=0, grid_every=0, checkpoint_minutes=0)
         check_numbers(self.machine, workers=0, resident_gib=0)
-        values = vars(self.network) | vars(self.learning) | vars(self.machine)
-        for allowed, fits, names in _RANGES:
-            for name in names:
-                if values[name] is not None and not fits(values[name]):
-                    raise UserError(f"{name} is {values[name]}; it must be {allowed}.")
+        check_ranges(self.learning, lr="(0, 1]", ema_decay="[0, 1)", label_dropout="[0, 1]")
+        check_ranges(self.learning, augment="[0, 1]", resampling="[-10, 10]")
+        check_ranges(self.network, dropout="[0, 1)")
         if self.network.autoencoder is not None and (self.learning.augment or self.own_sampling.clip_sample):
             raise UserError("--augment and --sampling.clip-sample are of pixels; leave them out with --autoencoder.")
 

@@ -5,7 +5,7 @@ hyper-parameters, and one for a laptop. The long tail of TinyImageNet-200 is our
 from __future__ import annotations
 
 from t2h.data.config import DataConfig
-from t2h.errors import unknown_name
+from t2h.errors import check_known
 from t2h.methods import MethodOptions
 from t2h.methods.t2h import T2H
 from t2h.sampling import SamplingFlags
@@ -60,6 +60,5 @@ def preset(name: str) -> TrainConfig:
     Raises:
         UserError: for a name that is none, with the nearest one.
     """
-    if name not in PRESETS:
-        raise unknown_name("preset", name, PRESETS)
+    check_known("preset", [name], PRESETS)
     return PRESETS[name]
