@@ -18,7 +18,7 @@ from t2h.cli import main
 from t2h.methods import MethodOptions, build_objective
 from t2h.methods.base import Context
 from t2h.process import Process
-from t2h.samples.draw import load_pipeline, make_scheduler
+from t2h.samples.draw import load_pipeline
 from t2h.training import ProcessConfig, TrainConfig
 
 FLOW = RectifiedFlow()
@@ -165,9 +165,9 @@ def test_the_pipeline_draws_flows_guided_and_clipped(tmp_path: Path):
 def test_schedulers_of_another_process_are_refused():
     for name in ("ddim", "dpm-solver++", "EDMEulerScheduler"):
         with pytest.raises(UserError, match="cannot draw from a flow; flow, "):
-            make_scheduler(name, FLOW)
-    with pytest.raises(UserError, match="FlowMatchEulerDiscreteScheduler cannot draw from"):
-        make_scheduler("flow", NoiseSchedule())
+            FLOW.scheduler(name)
+    with pytest.raises(UserError, match="flow cannot draw from a epsilon network"):
+        NoiseSchedule().scheduler("flow")
 
 
 def test_diffrop_needs_random_steps():

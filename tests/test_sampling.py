@@ -17,9 +17,9 @@ from PIL import Image
 from t2h import NoiseSchedule, T2HPipeline, UserError
 from t2h.cli import main
 from t2h.network import build_network, network_config
-from t2h.process import RectifiedFlow
+from t2h.process import SCHEDULERS, RectifiedFlow
 from t2h.randomness import derive_seed
-from t2h.samples.draw import SCHEDULERS, Wanted, draw_array, draw_grid, load_pipeline, make_scheduler
+from t2h.samples.draw import Wanted, draw_array, draw_grid, load_pipeline
 from t2h.samples.store import weights_sha256, write_samples
 from t2h.sampling import OF_SHORT, CurveFlags, Sampling, SamplingFlags, own_sampling
 
@@ -77,17 +77,17 @@ def test_every_scheduler_draws(pipeline, name):
     assert images.shape == (2, 8, 8, 1)
     if name == "flow":
         with pytest.raises(UserError, match="noise schedule; ddim can"):
-            make_scheduler(name)
+            NoiseSchedule().scheduler(name)
     else:
-        assert make_scheduler(name).config["beta_end"] == 0.02
+        assert NoiseSchedule().scheduler(name).config["beta_end"] == 0.02
 
 
 def test_unknown_scheduler():
     with pytest.raises(UserError, match="did you mean 'unipc'"):
-        make_scheduler("unipcc")
+        NoiseSchedule().scheduler("unipcc")
     with pytest.raises(UserError, match="unknown scheduler"):
-        make_scheduler("UNet2DModel")
-    assert isinstance(make_scheduler("ddpm"), diffusers.DDPMScheduler)
+        NoiseSchedule().scheduler("UNet2DModel")
+    assert isinstance(NoiseSchedule().scheduler("ddpm"), diffusers.DDPMScheduler)
 
 
 @pytest.mark.parametrize("change", [{"clip_sample": True}, {"mixed_precision": "bf16"}])

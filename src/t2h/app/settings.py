@@ -9,7 +9,7 @@ import gradio as gr
 
 from t2h.app.explorer import Model
 from t2h.errors import UserError
-from t2h.samples.draw import SCHEDULERS
+from t2h.process import SCHEDULERS
 from t2h.sampling import Sampling, read_table
 
 _MOST = 10  # classes that are chosen at first

@@ -19,7 +19,6 @@ from t2h.files import reading
 from t2h.methods import describe
 from t2h.results.metrics import COMPUTED, METRICS, split_key
 from t2h.results.options import MetricOptions
-from t2h.samples.draw import make_scheduler
 from t2h.sampling import NAMES, CurveFlags, Sampling, set_steps
 from t2h.training.config import TrainConfig
 from t2h.typed import typed
@@ -220,4 +219,4 @@ def _check(plan: Plan) -> None:
         process = cell.config.process.make()
         describe(cell.config.objective, cell.config.methods, process)
         drawn = cell.config.own_sampling.overridden(plan.evaluation.sampling)
-        set_steps(make_scheduler(drawn.scheduler, process), drawn.steps)
+        set_steps(process.scheduler(drawn.scheduler), drawn.steps)

@@ -18,12 +18,29 @@ which for ε is ε + (x_0 - x̂_0)/σ: exactly ε where nothing is moved, and fr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
+import diffusers
 import torch
 from diffusers import SchedulerMixin
 from jaxtyping import Float, Num
 from torch import Tensor
+
+from t2h.errors import unknown_name
+
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "ddpm": "DDPMScheduler",
+    "ddpm-small": "DDPMScheduler",
+    "dpm-solver++": "DPMSolverMultistepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+    "deis": "DEISMultistepScheduler",
+    "pndm": "PNDMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler-ancestral": "EulerAncestralDiscreteScheduler",
+    "heun": "HeunDiscreteScheduler",
+    "flow": "FlowMatchEulerDiscreteScheduler",
+}
 
 Prediction = Literal["epsilon", "sample", "v_prediction"]
 Images = Float[Tensor, "b c h w"]
@@ -61,9 +78,23 @@ class Process(ABC):
             UserError: if the process has no random reverse steps.
         """
 
-    @abstractmethod
     def scheduler(self, name: str) -> SchedulerMixin:
-        """The matching diffusers scheduler, by a short name or a class of diffusers; `UserError` if it is none."""
+        """The matching diffusers scheduler, by its short name (`SCHEDULERS`) or its class in diffusers.
+
+        "ddim", "ddpm" and "ddpm-small" (variance fixed_small) are the official samplers exactly. The others take the
+        schedule, the prediction and x_0 unclipped, and else their defaults.
+
+        Raises:
+            UserError: for a name that is neither, or a scheduler that cannot follow the process.
+        """
+        kind = getattr(diffusers, SCHEDULERS.get(name, name), None)
+        if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
+            raise unknown_name("scheduler", name, [*SCHEDULERS, "the name of a class of diffusers"])
+        return self._scheduler(name, kind)
+
+    @abstractmethod
+    def _scheduler(self, name: str, kind: Any) -> SchedulerMixin:
+        """Of a class of diffusers, by its name."""
 
     def sigma(self, t: Times, dtype: torch.dtype = torch.float64) -> Numbers:
         """σ = b/a, the noise level of x_t/a; (B,), float64 unless asked otherwise."""

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import diffusers
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin
 from jaxtyping import Float
 from torch import Tensor
 
-from t2h.errors import UserError, check_choices, unknown_name
+from t2h.errors import UserError, check_choices, check_ranges
 from t2h.process.base import Numbers, Prediction, Process, Times
 
 NOT_OF_X0 = ("PNDMScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler")  # as diffusers has them
@@ -34,8 +33,7 @@ class NoiseSchedule(Process):
 
     def __post_init__(self) -> None:
         check_choices(self, "process")
-        if self.num_timesteps < 1:
-            raise UserError(f"num_timesteps is {self.num_timesteps}; it must be at least 1.")
+        check_ranges(self, num_timesteps="[1, inf)")
         if not 0 < self.beta_start <= self.beta_end < 1:
             raise UserError(f"β from {self.beta_start} to {self.beta_end}: 0 < beta_start <= beta_end < 1 must hold.")
 
@@ -103,19 +101,14 @@ class NoiseSchedule(Process):
         options |= {"num_train_timesteps": self.num_timesteps, "prediction_type": self.prediction, "clip_sample": False}
         return cls(beta_schedule="linear", beta_start=self.beta_start, beta_end=self.beta_end, **options)
 
-    def scheduler(self, name: str) -> SchedulerMixin:
-        """The three named ones are the official samplers; others have x_0 unclipped, and else their defaults."""
+    def _scheduler(self, name: str, kind: Any) -> SchedulerMixin:
         if name == "ddim":
             return self.ddim_scheduler()
         if name in ("ddpm", "ddpm-small"):
             return self.ddpm_scheduler("fixed_large" if name == "ddpm" else "fixed_small")
-        found: Any = getattr(diffusers, name, None)
-        usable = isinstance(found, type) and issubclass(found, SchedulerMixin)
-        if not usable:
-            raise unknown_name("scheduler", name, ["ddim", "ddpm", "ddpm-small", "the name of a class of diffusers"])
-        if (self.prediction == "sample" and name in NOT_OF_X0) or not self._finds_x0(found):
+        if (self.prediction == "sample" and kind.__name__ in NOT_OF_X0) or not self._finds_x0(kind):
             raise UserError(f"{name} cannot draw from a {self.prediction} network of this noise schedule; ddim can.")
-        return found.from_config(self.ddpm_scheduler().config)
+        return kind.from_config(self.ddpm_scheduler().config)
 
     def _finds_x0(self, kind: Any) -> bool:
         """Whether a few steps of a scheduler end near x_0 where the network knows it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler, SchedulerMixin
@@ -12,11 +12,12 @@ from t2h.errors import UserError, check_choices
 from t2h.process.base import Numbers, Process, Times
 
 TimeDraw = Literal["uniform", "logit-normal"]
+_SAMPLERS = (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler)
 
 
 def is_flow(scheduler: SchedulerMixin) -> bool:
     """Whether a diffusers scheduler draws from a rectified flow."""
-    return isinstance(scheduler, FlowMatchEulerDiscreteScheduler | FlowMatchHeunDiscreteScheduler)
+    return isinstance(scheduler, _SAMPLERS)
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,9 @@ class RectifiedFlow(Process):
     def step_divergence(self, t: Times, dtype: torch.dtype = torch.float64) -> Numbers:
         raise UserError("a flow's reverse steps are not random: they have no divergence. Leave diffrop out, or flow.")
 
-    def scheduler(self, name: str) -> SchedulerMixin:
-        """Euler's method ("flow"), or a flow-matching class of diffusers; times are not shifted."""
-        classes = {"flow": FlowMatchEulerDiscreteScheduler}
-        classes |= {cls.__name__: cls for cls in (FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler)}
-        if name not in classes:
-            raise UserError(f"{name} cannot draw from a flow; {', '.join(classes)} can.")
-        return classes[name](num_train_timesteps=self.num_timesteps, shift=1.0)
+    def _scheduler(self, name: str, kind: Any) -> SchedulerMixin:
+        """Times are not shifted."""
+        if kind not in _SAMPLERS:
+            able = ["flow", *(each.__name__ for each in _SAMPLERS)]
+            raise UserError(f"{name} cannot draw from a flow; {', '.join(able)} can.")
+        return kind(num_train_timesteps=self.num_timesteps, shift=1.0)

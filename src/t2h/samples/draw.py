@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import numpy as np
 import torch
-from diffusers import SchedulerMixin
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from tqdm import tqdm
@@ -23,43 +21,14 @@ from tqdm import tqdm
 from t2h.convert import from_checkpoint
 from t2h.data.groups import head_to_tail
 from t2h.device import autocast
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError
 from t2h.pipeline import T2HPipeline
 from t2h.pipeline.guidance import pipeline_folder
 from t2h.pipeline.read import read_folder
-from t2h.process import NoiseSchedule, Process
+from t2h.process import Process
 from t2h.randomness import derive_seed
 from t2h.samples.grid import as_uint8, sample_grid
 from t2h.sampling import Sampling
-
-SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "ddpm": "DDPMScheduler",
-    "ddpm-small": "DDPMScheduler",
-    "dpm-solver++": "DPMSolverMultistepScheduler",
-    "unipc": "UniPCMultistepScheduler",
-    "deis": "DEISMultistepScheduler",
-    "pndm": "PNDMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "euler-ancestral": "EulerAncestralDiscreteScheduler",
-    "heun": "HeunDiscreteScheduler",
-    "flow": "FlowMatchEulerDiscreteScheduler",
-}
-
-
-def make_scheduler(name: str, process: Process | None = None) -> SchedulerMixin:
-    """A scheduler by its short name (`SCHEDULERS`) or diffusers' class name, for a noise process.
-
-    "ddim", "ddpm" and "ddpm-small" (variance fixed_small) are the official samplers exactly. The others take the
-    schedule, the prediction and x_0 unclipped, and else their defaults.
-
-    Raises:
-        UserError: for a name that is neither, or a scheduler that cannot follow the process.
-    """
-    if name not in SCHEDULERS and not hasattr(diffusers, name):
-        raise unknown_name("scheduler", name, SCHEDULERS)
-    official = name in ("ddim", "ddpm", "ddpm-small")
-    return (process or NoiseSchedule()).scheduler(name if official else SCHEDULERS.get(name, name))
 
 
 @dataclass(frozen=True)
@@ -114,7 +83,7 @@ def draw_float(
     """
     before, training = pipeline.scheduler, pipeline.unet.training
     arithmetic = autocast(pipeline.device, sampling.mixed_precision)
-    pipeline.scheduler = make_scheduler(sampling.scheduler, Process.of(before))
+    pipeline.scheduler = Process.of(before).scheduler(sampling.scheduler)
     pipeline.unet.eval()
     pipeline.set_progress_bar_config(disable=True)
     try:

@@ -24,7 +24,6 @@ from t2h.network import UNetDenoiser, augmentation_embedding, build_network
 from t2h.pipeline import T2HPipeline
 from t2h.pipeline.autoencoder import load_autoencoder
 from t2h.randomness import derive_seed
-from t2h.samples.draw import make_scheduler
 from t2h.sampling import set_steps
 from t2h.training.average import MovingAverage
 from t2h.training.config import TrainConfig
@@ -42,7 +41,6 @@ class TrainingModel(nn.Module):
         self.denoiser, self.objective = denoiser, objective
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The terms of the loss."""
         with self.denoiser.conditioned_on(batch.augmentation):
             return self.objective(self.denoiser, batch)
 
@@ -73,7 +71,7 @@ class Training:
         self.config, self.accelerator = config, accelerator
         learning, machine, device = config.learning, config.machine, accelerator.device
         self.process = config.process.make()
-        self.scheduler = make_scheduler(config.own_sampling.scheduler, self.process)
+        self.scheduler = self.process.scheduler(config.own_sampling.scheduler)
         set_steps(self.scheduler, config.own_sampling.steps)  # what cannot be drawn shows before hours of training
         self.table = load(config.data)
         # the augmentation has mirrors of its own, of which it tells the network
@@ -126,7 +124,6 @@ class Training:
 
     @property
     def images_seen(self) -> int:
-        """How many images the run has shown to the network."""
         return self.step * self.config.learning.batch_size
 
     def summary(self) -> str:
