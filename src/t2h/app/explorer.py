@@ -76,12 +76,10 @@ class Model:
 
     @property
     def name(self) -> str:
-        """Of its files."""
         return self.source.resolve().name.split(".")[0]
 
     @property
     def order(self) -> list[int]:
-        """Classes from head to tail."""
         return list(range(len(self.names))) if self.counts is None else head_to_tail(np.array(self.counts)).tolist()
 
     def title(self, label: int) -> str:

@@ -37,7 +37,6 @@ class Page:
         self.files = tempfile.TemporaryDirectory(prefix="t2h-app-")  # to download
 
     def build(self) -> gr.Blocks:
-        """The page, to be launched."""
         with gr.Blocks(title="t2h explorer", analytics_enabled=False) as blocks, gr.Row():
             with gr.Column(scale=1, min_width=300):
                 gr.Markdown("## " + " beside ".join(f"`{model.source}`" for model in self.models))

@@ -58,7 +58,6 @@ class BenchmarkFolder:
         return FileLock(folder / f"{name.replace('/', '~')}.lock")
 
     def folder(self, cell: Cell) -> Path:
-        """Of the cell's run."""
         return self.out / cell.name
 
     def result_file(self, cell: Cell) -> Path:

@@ -29,7 +29,6 @@ class Args:
 
 
 def main(argv: list[str]) -> int:
-    """Serve the page until Ctrl-C."""
     import os
 
     args = parse(Args, "app", argv)

@@ -29,7 +29,6 @@ COMMON = (
 
 
 def main(argv: list[str]) -> int:
-    """Train, judge, write OUT/classify.json and print the tables."""
     args = parse(Args, "classify", argv, common=COMMON.split())
     from t2h.classify.run import run_study
     from t2h.classify.study import summary

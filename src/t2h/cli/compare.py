@@ -35,7 +35,6 @@ class Args:
 
 
 def main(argv: list[str]) -> int:
-    """Print the table."""
     args = parse(Args, "compare", argv)
     from t2h.results.compare import compare
     from t2h.results.result import read_result

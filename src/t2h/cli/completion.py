@@ -43,7 +43,6 @@ class Option(NamedTuple):
 
 
 def main(argv: list[str]) -> int:
-    """Print the script."""
     shell = parse(Args, "completion", argv).shell
     from t2h.cli import VERBS
 

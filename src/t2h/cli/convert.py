@@ -47,7 +47,6 @@ class Args:
 
 
 def main(argv: list[str]) -> int | None:
-    """Convert, and say what came out."""
     args = parse(Args, "convert", argv)
     check_numbers(args, num_classes=1, image_size=1, batch_size=1, step=0, w=-math.inf)
     if args.what == "to-official":

@@ -59,7 +59,6 @@ COMMON = "--reference --w --per-class --metrics --scheduler --steps --seed --fea
 
 
 def main(argv: list[str]) -> int:
-    """Judge, write the result, print it as a table."""
     args = parse(Args, "evaluate", argv, common=COMMON.split())
     from t2h.device import pick_device
     from t2h.evaluation.curve import Drawing, evaluate_run, evaluate_stored

@@ -60,7 +60,6 @@ class SamplesArgs:
 
 
 def main(argv: list[str]) -> int | None:
-    """Run `t2h inspect WHAT`."""
     if not argv or argv[0] in ("-h", "--help"):
         print(_USAGE)
         return 0
@@ -78,7 +77,6 @@ def main(argv: list[str]) -> int | None:
 
 
 def inspect_data(args: Args) -> None:
-    """Print the class table and, if asked, write its plot."""
     from t2h.data.groups import class_table
     from t2h.report.plots import counts_file
     from t2h.results.table import FORMATS, counts_table
@@ -99,7 +97,6 @@ def inspect_data(args: Args) -> None:
 
 
 def inspect_samples(argv: list[str]) -> None:
-    """Print the table of near copies and, if asked, write the page."""
     args = parse(SamplesArgs, "inspect samples", argv)
     from t2h.evaluation.copies import class_copies, copies_table
     from t2h.evaluation.nearest import run_data

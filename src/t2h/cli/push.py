@@ -31,7 +31,6 @@ class Args:
 
 
 def main(argv: list[str]) -> int:
-    """Write the folder, and upload it unless it is a dry run."""
     args = parse(Args, "push", argv)
     import tempfile
 

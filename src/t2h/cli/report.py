@@ -35,7 +35,6 @@ class Args:
 
 
 def main(argv: list[str]) -> None:
-    """Write the page and print its path."""
     args = parse(Args, "report", argv)
     from t2h.report import write_report
 

@@ -40,7 +40,6 @@ class Args:
 
 
 def main(argv: list[str]) -> int:
-    """Draw the images."""
     args = parse(Args, "sample", argv)
     from t2h.device import pick_device
     from t2h.samples.draw import Wanted, load_pipeline

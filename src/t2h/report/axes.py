@@ -27,7 +27,6 @@ class Line:
 
     @property
     def points(self) -> list[tuple[float, float]]:
-        """The measured points."""
         return [(x, y) for x, y in zip(self.x, self.y, strict=True) if y is not None]
 
 

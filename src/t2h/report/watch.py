@@ -60,7 +60,6 @@ class Progress:
 
     @property
     def last(self) -> dict[str, float]:
-        """The last line of its log."""
         return self.run.log[-1] if self.run.log else {}
 
     @property

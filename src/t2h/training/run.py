@@ -193,7 +193,6 @@ class RunFolder:
     # --- metrics ------------------------------------------------------------------------------------------------------
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl."""
         return json_lines(self.metrics_file)
 
     def transfer(self) -> dict[str, Any] | None:

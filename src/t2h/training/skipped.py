@@ -38,7 +38,6 @@ class Skipped:
     norm: float = 0.0
 
     def taken(self, norm: float) -> None:
-        """A step went well."""
         self.in_a_row, self.norm = 0, norm
 
     def left_out(
@@ -69,7 +68,6 @@ class Skipped:
         )
 
     def shown(self) -> dict[str, int]:
-        """What there is to say of them."""
         return {name: count for name, count in (("skipped", self.steps), ("overflows", self.overflows)) if count}
 
 

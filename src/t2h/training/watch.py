@@ -77,7 +77,6 @@ class Clock:
         self.last = time.perf_counter(), images_seen
 
     def read(self, images_seen: int) -> dict[str, float]:
-        """For a line of metrics."""
         now = time.perf_counter()
         rate = (images_seen - self.last[1]) / (now - self.last[0])
         self.last = now, images_seen
