@@ -60,12 +60,7 @@ class Drawn:
 
 
 class Model:
-    """A model that is looked at.
-
-    Args:
-        source: a run, a pipeline folder, or a checkpoint.
-        device: where it draws.
-    """
+    """A model that is looked at; ``source`` is a run, a pipeline folder, or a checkpoint."""
 
     def __init__(self, source: Path, device: torch.device | str = "cpu") -> None:
         self.source, self.pipeline = source, load_pipeline(source).to(device)

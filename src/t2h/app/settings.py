@@ -16,11 +16,7 @@ _MOST = 10  # classes that are chosen at first
 
 
 class Settings:
-    """The components, which begin with the model's own sampling; `inputs` are their values, in this order.
-
-    Args:
-        model: whose classes and sampling they are.
-    """
+    """The components, which begin with the model's own sampling; `inputs` are their values, in this order."""
 
     def __init__(self, model: Model) -> None:
         self.model, self.own = model, model.pipeline.sampling

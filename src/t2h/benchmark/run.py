@@ -33,14 +33,7 @@ State = Literal["done", "failed", "begun", "to do"]
 
 @dataclass(frozen=True)
 class BenchmarkFolder:
-    """The folder of a benchmark, and what its cells are worked on with.
-
-    Args:
-        out: the benchmark's folder.
-        device: for training, drawing and features; "auto" takes the best.
-        inception_weights: see `t2h.features.load.load_extractor`.
-        progress: show bars.
-    """
+    """The folder of a benchmark, and what its cells are trained, drawn and judged with."""
 
     out: Path
     device: str = "auto"

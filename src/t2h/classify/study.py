@@ -55,12 +55,7 @@ def missing(class_counts: Int[np.ndarray, " k"], fill_to: int | None = None) -> 
 
 
 def make_arm(name: str, table: ImageTable) -> Arm:
-    """An arm of real images.
-
-    Args:
-        name: long-tailed, resampled or balanced.
-        table: the long-tailed training data; of `balanced` the whole.
-    """
+    """An arm of real images, all of ``table``: long-tailed, resampled, or balanced, whose table is the whole set."""
     images, labels = np.asarray(table.images[np.arange(len(table))]), table.labels.astype(np.int64)
     return Arm(name, images, labels, (0,) * table.num_classes, 0.0 if name == "resampled" else 1.0)
 
@@ -90,14 +85,7 @@ def filled_arm(
     name: str = "filled",
     weight: float = 1.0,
 ) -> Arm:
-    """The long-tailed training data, and synthetic images for the classes that lack some.
-
-    Args:
-        table: the long-tailed training data.
-        synthetic: the first images of each class are taken, as many as it lacks.
-        fill_to: see `missing`.
-        name: of the arm.
-        weight: of a synthetic image in the loss.
+    """The long-tailed training data, and the first synthetic images of each class, as many as are `missing`.
 
     Raises:
         UserError: as `first_rows`.
@@ -116,7 +104,6 @@ class Study:
     Args:
         counts: long-tailed training images of each class, for the groups.
         test: real images that no arm is trained on.
-        training: how they learn.
         out: the folder of the results, one file for each arm and seed.
     """
 

@@ -54,6 +54,8 @@ def main(argv: list[str]) -> int:
     if live and importlib.util.find_spec("rich") is None:
         notice('without rich the table is printed once: pip install "t2h[watch]"')
         live = False
+    if live:
+        from rich.live import Live
     again = not args.once and (live or args.html is not None)
     found = read_all(args.runs)
     if not live:
@@ -61,7 +63,7 @@ def main(argv: list[str]) -> int:
     if args.html is not None:
         print(f"\n{args.html}", file=sys.stderr)
     try:
-        with _live() if live else nullcontext() as screen:
+        with Live(auto_refresh=False) if live else nullcontext() as screen:
             while True:
                 again = again and not all(each.finished for each in found)
                 if screen is not None:
@@ -74,12 +76,6 @@ def main(argv: list[str]) -> int:
                 found = read_all(args.runs)
     except KeyboardInterrupt:
         return 0
-
-
-def _live() -> Any:
-    from rich.live import Live
-
-    return Live(auto_refresh=False)
 
 
 def _rich(table: Table) -> Any:

@@ -83,10 +83,7 @@ def build_objective(
 def describe(name: str, options: MethodOptions | None = None, process: Process | None = None) -> Objective:
     """The objective of this name for a nominal training: what it costs, before data are read, and whether it combines.
 
-    Args:
-        name: as of `build_objective`.
-        options: of all methods.
-        process: of the training, by whose T windows of time are checked; by default DDPM's.
+    Windows of time are checked by the T of ``process``, by default DDPM's.
 
     Raises:
         UserError: as `build_objective`.

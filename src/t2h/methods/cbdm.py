@@ -33,10 +33,7 @@ COMMITMENT = 0.25
 class ClassBalancing(Term):
     """Outputs under the true and another label come nearer, the more the noisier the image.
 
-    Args:
-        label_share: how often each class is drawn as y', (K,); need not sum to 1.
-        process: gives t/T.
-        tau: τ.
+    ``label_share`` is how often each class is drawn as y', (K,); it need not sum to 1.
     """
 
     name = "cbdm"

@@ -36,12 +36,7 @@ from t2h.process import Images, Process
 
 
 def info_nce(h: Float[Tensor, "b d"], temperature: float) -> Float[Tensor, " b"]:
-    """InfoNCE_i of every sample, each its own positive.
-
-    Args:
-        h: vectors of any length, (B, D).
-        temperature: τ, above 0.
-    """
+    """InfoNCE_i of every sample, each its own positive; the vectors h may have any length."""
     h = F.normalize(h, dim=1)
     with torch.autocast(h.device.type, enabled=False):
         similarity = h @ h.T
@@ -49,13 +44,7 @@ def info_nce(h: Float[Tensor, "b d"], temperature: float) -> Float[Tensor, " b"]
 
 
 class Alignment(Term):
-    """Unconditional bottlenecks repel each other, and conditional outputs come nearer to the unconditional ones.
-
-    Args:
-        null_label: K.
-        process: gives t/T.
-        options: the weights.
-    """
+    """Unconditional bottlenecks repel each other, and conditional outputs come nearer to the unconditional ones."""
 
     name = "ccua"
     passes = 1

@@ -45,12 +45,7 @@ from t2h.process import Images
 
 
 class LowRank(nn.Module):
-    """BA beside one convolution with a k × k kernel.
-
-    Args:
-        conv: the convolution, whose weights are left as they are.
-        ratio: r over min(in, out), in (0, 1].
-    """
+    """BA beside one k × k convolution, whose weights are left as they are; ``ratio`` is r over min(in, out)."""
 
     def __init__(self, conv: nn.Conv2d, ratio: float) -> None:
         super().__init__()
@@ -67,9 +62,7 @@ class LowRank(nn.Module):
 class CapacityManipulation(Term):
     """The expert parts, and the term that fills them with rare classes.
 
-    Args:
-        class_weight: the weight of D for each class, (K,); positive keeps the expert part out, negative draws it in.
-        ratio: the rank ratio.
+    ``class_weight`` is that of D for each class, (K,): positive keeps the expert part out, negative draws it in.
     """
 
     name = "cm"

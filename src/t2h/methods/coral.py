@@ -41,14 +41,7 @@ from t2h.process import Images, Process
 def supcon(
     z: Float[Tensor, "b d"], y: Int[Tensor, " b"], kept: Bool[Tensor, " b"], temperature: float
 ) -> Float[Tensor, " b"]:
-    """SupCon_i of every sample: 0 for one not kept or with no other of its class, and for all where there is one class.
-
-    Args:
-        z: unit vectors, (B, D).
-        y: classes, int64 (B,).
-        kept: which samples take part, bool (B,).
-        temperature: τ_SC, above 0.
-    """
+    """SupCon_i of unit vectors: 0 for one not kept or with no other of its class, and for all where there is one class."""
     others = kept.unsqueeze(0) & kept.unsqueeze(1) & ~torch.eye(len(y), dtype=torch.bool, device=y.device)
     positives = others & (y.unsqueeze(0) == y.unsqueeze(1))
     # -inf would make NaN of a row without others; the lowest number leaves such rows finite, and they count nothing
@@ -62,12 +55,7 @@ def supcon(
 
 
 class ContrastiveBottleneck(Term):
-    """SupCon on the bottleneck, stronger the less noise there is.
-
-    Args:
-        process: gives t/T.
-        options: the weights and temperatures.
-    """
+    """SupCon on the bottleneck, stronger the less noise there is."""
 
     name = "coral"
     needs_bottleneck = True

@@ -42,14 +42,7 @@ from t2h.process import Images, Process
 
 
 class OverlapPenalty(Term):
-    """Reverse steps of different classes move apart, up to a margin.
-
-    Args:
-        class_frequency: q, (K,).
-        process: gives the divergence of two steps.
-        strength: λ.
-        margin: m.
-    """
+    """Reverse steps of different classes move apart, up to a margin m; λ is the strength."""
 
     name = "diffrop"
     passes = 1
@@ -73,12 +66,7 @@ class OverlapPenalty(Term):
 
 
 class ImageOverlap(Term):
-    """Outputs of images with different labels move apart: the variant that ships with CCUA.
-
-    Args:
-        process: gives t/T.
-        strength: λ.
-    """
+    """Outputs of images with different labels move apart: the variant that ships with CCUA."""
 
     name = "diffrop"
 

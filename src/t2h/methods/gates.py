@@ -31,14 +31,7 @@ DroppedTarget = Literal["same", "plain", "h2t"]
 def acceptance(
     gate: Gate, direction: Direction, class_counts: Int[Tensor, " k"], gamma: float = 1.0, kappa: float = 20.0
 ) -> Float[Tensor, "k k"]:
-    """The chance, float32 in [0, 1], that a sample of class i (row) accepts a reference of class j (column).
-
-    Args:
-        gate, direction: as above.
-        class_counts: n, (K,).
-        gamma: γ, at least 0.
-        kappa: κ, at least 0.
-    """
+    """The chance, float32 in [0, 1], that a sample of class i (row) accepts a reference of class j (column)."""
     n = class_counts.double().clamp(min=1)  # a class without images is in no row or column that is used
     n_i, n_j = n.unsqueeze(1), n.unsqueeze(0)
     ratio = {"t2h": n_j / n_i, "h2t": n_i / n_j, "full": torch.full_like(n_j / n_i, torch.inf)}[direction]

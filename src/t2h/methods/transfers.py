@@ -21,11 +21,7 @@ def moved(batch: Batch, mass: Float[Tensor, "b n"]) -> Float[Tensor, "2 b"]:
 
 
 class TransferCounter(nn.Module):
-    """Counts, on the device of the training, all aims and those that moved.
-
-    Args:
-        num_timesteps: T.
-    """
+    """Counts, on the device of the training, all aims and those that moved."""
 
     counted: Tensor
 

@@ -43,10 +43,8 @@ def run_training(flags: Flags) -> int:
     if result.main_process:
         print(f"{result.status}: {result.step:,} steps, {result.images_seen:,} images seen  {run.path}")
         if flags["count_transfer"]:
-            print(
-                transfer_table(Transfer.of([run.transfer()]))
-                or "No transfers were counted: this is not T2H (--transfer_x0)."
-            )
+            found = Transfer.of([run.transfer()])
+            print(transfer_table(found) if found else "No transfers were counted: this is not T2H (--transfer_x0).")
     return result.exit_status
 
 
@@ -150,10 +148,8 @@ def train_notices(flags: Flags) -> list[str]:
     return lines
 
 
-def transfer_table(found: Transfer | None) -> str | None:
-    """The share of transfers by t as text, in ten rows; None where nothing was counted."""
-    if found is None:
-        return None
+def transfer_table(found: Transfer) -> str:
+    """The share of transfers by t as text, in ten rows."""
     lines = ["           t   transferred   within the class   across classes"]
     for low, high in pairwise(found.t_edges[:: len(found.total) // 10]):
         within, across = (found.share(of, low, high) for of in (found.within, found.across))

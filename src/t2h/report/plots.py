@@ -12,6 +12,7 @@ from t2h.report.material import Material, Run
 from t2h.results.metrics import GROUPS, Metric, main_keys, metric_of
 from t2h.results.point import NOTHING, Metrics
 from t2h.results.result import PAPER_W, ClassTable
+from t2h.results.transfer import Transfer
 
 if TYPE_CHECKING:
     from t2h.methods.window import TransferChances
@@ -124,15 +125,13 @@ def classes_view(material: Material, table: ClassTable) -> dict[str, Any] | None
 
 def transfer_view(runs: Sequence[Run]) -> list[Plot]:
     """The share of targets taken from another image, by t (Figure 7 of the T2H paper)."""
-    return [Plot(run.name, chart) for run in runs if (chart := transfer_chart(run)) is not None]
+    return [Plot(run.name, _transfer_chart(run.name, run.transfer)) for run in runs if run.transfer is not None]
 
 
-def transfer_chart(run: Run) -> Chart | None:
-    if (found := run.transfer) is None:
-        return None
+def _transfer_chart(name: str, found: Transfer) -> Chart:
     moved = (("same class", "within", found.within), ("another class", "across", found.across))
-    lines = [Line(name, slot, found.middles, found.by_t(of), markers=False) for name, slot, of in moved]
-    title, x_label = f"Share of transferred targets of {run.name} by timestep", "timestep t (0: clean, {:g}: noise)"
+    lines = [Line(of, slot, found.middles, found.by_t(n), markers=False) for of, slot, n in moved]
+    title, x_label = f"Share of transferred targets of {name} by timestep", "timestep t (0: clean, {:g}: noise)"
     return line_chart(title, lines, x_label.format(found.t_edges[-1]), "{:g}".format, percent_text)
 
 

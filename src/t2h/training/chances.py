@@ -25,13 +25,7 @@ NOISED = 128  # images a batch
 
 
 class Aims:
-    """Where T2H would aim, of images of a table and references that are drawn from it.
-
-    Args:
-        table: the training images.
-        process: the noise process.
-        options: of the method, of which gate and prior count.
-    """
+    """Where T2H would aim, of images of a table and references that are drawn from it; gate and prior count."""
 
     def __init__(self, table: ImageTable, process: Process, options: T2H) -> None:
         self.table, self.process = table, process
