@@ -41,7 +41,7 @@ from t2h.process import Images, Process
 def supcon(
     z: Float[Tensor, "b d"], y: Int[Tensor, " b"], kept: Bool[Tensor, " b"], temperature: float
 ) -> Float[Tensor, " b"]:
-    """SupCon_i of unit vectors: 0 for one not kept or with no other of its class, and for all where there is one class."""
+    """SupCon_i of unit vectors: 0 for one not kept or alone in its class, and for all where there is one class."""
     others = kept.unsqueeze(0) & kept.unsqueeze(1) & ~torch.eye(len(y), dtype=torch.bool, device=y.device)
     positives = others & (y.unsqueeze(0) == y.unsqueeze(1))
     # -inf would make NaN of a row without others; the lowest number leaves such rows finite, and they count nothing
