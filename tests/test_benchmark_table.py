@@ -197,6 +197,16 @@ def test_shares_of_transferred_targets():
     assert [line.split() for line in shown] == [["t2h", "10.0%", "20.0%", "0.0%", "30.0%", "-"]]
 
 
+def test_counts_of_trainings_add_up_and_damaged_ones_are_none():
+    one = {"t_edges": [0, 500, 1000], "total": [4, 6], "within_class": [1, 0], "across_class": [0.5, 3]}
+    both = Transfer.of([one, one | {"total": [1, 2]}], "d", "t2h")
+    assert both == Transfer("d", "t2h", (0.0, 500.0, 1000.0), (5.0, 8.0), (2.0, 0.0), (1.0, 6.0))
+    lacking = {key: value for key, value in one.items() if key != "total"}
+    bad = [None, 3, "t", [], lacking, one | {"total": [4]}, one | {"total": [4, np.nan]}, one | {"t_edges": [0]}]
+    assert [Transfer.of(counts) for counts in ([], *([each] for each in bad))] == [None] * 9
+    assert Transfer.of([one, one | {"t_edges": [0, 400, 1000]}]) is None
+
+
 def test_a_best_w_at_the_end_of_the_curve_is_told():
     at_1_5, best = summarise(*made())
     told = [remark for remark in best.remarks if "beyond it" in remark]

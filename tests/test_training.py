@@ -15,6 +15,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from t2h import T2HPipeline, UserError
 from t2h.cli import main
 from t2h.data import DataConfig
 from t2h.device import make_accelerator
+from t2h.errors import check_ranges
 from t2h.methods import MethodOptions, describe
 from t2h.methods.t2h import T2H
 from t2h.network import build_network, network_config
@@ -488,6 +490,23 @@ def test_the_laptop_preset_takes_any_images_and_method(tmp_path, objective):
 def test_bad_options_say_what_to_do(tmp_path, changes, says):
     with pytest.raises(UserError, match=says):
         train(config(**changes), tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("interval", "inside", "outside", "says"),
+    [
+        ("(0, 1]", (0.5, 1, None), (0, -1, 1.1, float("nan")), r"x\.value is .*; it must be in \(0, 1\]\."),
+        ("[0, 1)", (0, 0.5), (1, -0.1, float("inf")), r"in \[0, 1\)"),
+        ("[1, inf)", (1, 1e30), (0.9, float("nan")), "at least 1"),
+        ("(0, inf)", (1e-30,), (0, -1), "above 0"),
+    ],
+)
+def test_ranges(interval, inside, outside, says):
+    for value in inside:
+        check_ranges(SimpleNamespace(value=value), "x.", value=interval)
+    for value in outside:
+        with pytest.raises(UserError, match=says):
+            check_ranges(SimpleNamespace(value=value), "x.", value=interval)
 
 
 def test_unconditional_training(tmp_path):
