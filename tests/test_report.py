@@ -132,6 +132,30 @@ def test_tiles_and_bold_say_what_the_metrics_say(page: Page, runs: list[Path]) -
     assert {"8.50", "12.10", "22.40", "16.10", "17.80"} <= set(re.findall(r"<b>([^<]*)</b>", every))
 
 
+def test_a_w_for_each_class_stands_beside_one_w_as_the_other_half_judged_them(tmp_path: Path) -> None:
+    paths = []
+    for name, one, each in (("ddpm", 9.25, 9.5), ("t2h", 8.75, 7.25)):
+        result = make_result(name)
+        point = result["points"][0] | {"w": None}
+        judged = {"single": one, "mixture": each}
+        result["w_table"] = {}
+        result["choice"] = {
+            "per": "class",
+            "ws": [0.0, 0.5],
+            "halves": [{}, {}],
+            "single_w": [0.0, 0.5],
+        } | {what: point | {"metrics": {"fid": {"value": fid}}} for what, fid in judged.items()}
+        paths.append(write(tmp_path / f"{name}.json", result))
+    rows = view(paths)["metrics"]["main"]["rows"][4:]
+    assert [(row.name, row.what, row.metrics["fid"].value) for row in rows] == [
+        ("ddpm", "one w, chosen on the other half", 9.25),
+        ("t2h", "one w, chosen on the other half", 8.75),
+        ("ddpm", "w per class, chosen on the other half", 9.5),
+        ("t2h", "w per class, chosen on the other half", 7.25),
+    ]
+    assert {"8.75", "7.25"} <= set(bold(Page(write_report(paths, tmp_path / "page.html"))))
+
+
 def test_overlapping_intervals_settle_nothing(tmp_path: Path) -> None:
     paths = []
     for name, fid in (("ddpm", 16.0), ("t2h", 16.4)):

@@ -30,12 +30,13 @@ class Row(NamedTuple):
 def metric_tables(
     material: Material, results: Sequence[Result], key: str | None, comparable: bool
 ) -> dict[str, dict[str, Any] | None] | None:
-    """Tables at w = 1.5 and at the best w by ``key``, of every metric at every w, and of groups of classes."""
+    """Tables at w = 1.5, at the best w by ``key``, at what one half of the images chose; at every w; of groups."""
     if not results:
         return None
     every: list[Row] = []
     main: list[Row] = []
     best: list[Row] = []
+    chosen: list[Row] = []
     groups: dict[bool, list[Row]] = {True: [], False: []}  # thirds, or shots
     for result in results:
 
@@ -49,8 +50,11 @@ def metric_tables(
                 groups[group in GROUPS].append(row(f"{group}, {at(p.w)}", part.metrics, None))
         if key and len(result.points) > 1 and (p := result.best(key)):
             best.append(row(f"best {metric_of(key).label}, {at(p.w)}", p.metrics, p.num_images, "best"))
+        if c := result.choice:
+            for what, judged in (("one w", c.single), (f"w per {c.per}", c.mixture)):
+                chosen.append(row(f"{what}, chosen on the other half", judged.metrics, judged.num_images))
     return {
-        "main": _table("Guidance", [*main, *best], comparable),
+        "main": _table("Guidance", [*main, *best, *_side_by_side(chosen)], comparable),
         "every": _table("Guidance", every, comparable, every=True),
         "groups": _table("Classes", _side_by_side(groups[True]), comparable),
         "shots": _table("Classes", _side_by_side(groups[False]), comparable),
