@@ -50,6 +50,13 @@ def test_python_m_t2h():
         (["compare", "nowhere.json"], "no result file nowhere.json"),
         (["convert", "official", "nowhere.pt", "out"], "no file nowhere.pt"),
         (["reference", "--out", "x.foo"], "ends in .safetensors or .npz"),
+        (["train", "--steps", "x"], "--steps: invalid literal for int() with base 10: 'x'"),
+        (["train", "--stepz", "3"], "--stepz, 3; did you mean --steps?"),
+        (["train", "--process", "foo"], "Expected one of ('ddpm', 'flow')"),
+        (["train", "--dry-run", "--data", "digits", "--sampling.w-power", "100"], "w"),
+        (["sample"], "Missing from t2h sample: PATH"),
+        (["sample", "run", "--w"], "'--w'. Expected 1 value"),
+        (["compare", "a", "--format", "foo"], "`t2h compare --help-all` shows all options."),
     ],
 )
 def test_mistakes_get_one_line_and_leave_nothing(argv, says, tmp_path, monkeypatch, capsys):

@@ -94,13 +94,11 @@ def test_the_report_opens_on_request(
 
 @pytest.mark.skipif(shutil.which("script") is None, reason="needs script, to have a terminal")
 def test_colours_can_be_switched_off(tmp_path: Path) -> None:
-    for word in ("--help", "--nothing"):
-        command = f"{sys.executable} -m t2h report {word}"
-        for off in ("", "1"):
-            env = os.environ | {"NO_COLOR": off, "TERM": "xterm"}
-            words = ["script", "-qc", command, str(tmp_path / "typescript")]
-            ran = subprocess.run(words, capture_output=True, env=env, stdin=subprocess.DEVNULL)
-            assert (b"\x1b[" in ran.stdout) == (off == ""), (word, off)
+    for off in ("", "1"):
+        env = os.environ | {"NO_COLOR": off, "TERM": "xterm"}
+        words = ["script", "-qc", f"{sys.executable} -m t2h report --help", str(tmp_path / "typescript")]
+        ran = subprocess.run(words, capture_output=True, env=env, stdin=subprocess.DEVNULL)
+        assert (b"\x1b[" in ran.stdout) == (off == ""), off
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The command line: `t2h VERB ...`. Each verb is one file with a dataclass `Args` and a function `run(args)`."""
+"""The command line: `t2h VERB ...`. Each verb is one file with a dataclass `Args` and a function `main(argv)`."""
 
 from __future__ import annotations
 

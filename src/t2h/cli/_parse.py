@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
@@ -61,10 +61,19 @@ def parse(
         with contextlib.redirect_stderr(said):
             return tyro.cli(args_class, prog=f"t2h {verb}", args=words, default=default)
     except SystemExit as end:
-        if mistake := _mistake_behind(end):
-            raise mistake from None
-        print(said.getvalue(), end="", file=sys.stderr)
-        raise
+        if not end.code:  # --help
+            raise
+        raise _mistake_behind(end) or _without_frame(said.getvalue(), verb) from None
+
+
+def _without_frame(text: str, verb: str) -> UserError:
+    """What the parser says in a frame, in one line: its first part, and the options that it takes for likely."""
+    title, *lines = [line.strip(" ╭╮│╰╯─") for line in re.sub(r"\x1b\[[\d;]*m", "", text).splitlines()]
+    sections = [" ".join(part) for is_text, part in groupby(lines, lambda line: line.strip("-") != "") if is_text]
+    mistake, *others = sections or [title]
+    likely = [re.findall(r"(?<!\S)--[\w.-]+", part) for part in others if part.startswith("Perhaps you meant")]
+    guess = f"; did you mean {' or '.join(likely[0])}?" if likely and likely[0] else "."
+    return UserError(f"{mistake.rstrip('.')}{guess} `t2h {verb} --help-all` shows all options.")
 
 
 def below(line: object, form: str) -> None:

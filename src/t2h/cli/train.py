@@ -60,9 +60,9 @@ def main(argv: list[str]) -> int:
         from t2h.data.groups import class_table
         from t2h.training.plan import plan
 
-        table = load(config.data)
+        table, planned = load(config.data), plan(config)  # both first: a mistake is said alone
         print(class_table(table.class_counts, table.class_names, max_rows=24))
-        print(plan(config))
+        print(planned)
         return 0
     from t2h.data.sources import canonical
     from t2h.training import train
