@@ -113,8 +113,15 @@ def test_what_half_of_the_images_chose_has_tables_of_its_own():
     assert single["t2h"].w is mixture["t2h"].w is None
     assert single["t2h"].entries[0].spread.mean == pytest.approx(32.5 / 3 + 1)
     assert mixture["t2h"].entries[0].difference.mean == pytest.approx((32.5 - 36) / 3 - 2.5)
+    gains = {gain.method: gain for gain in parts["mixture"].gains}
+    assert parts["single"].gains == ()
+    assert list(gains) == ["cm", "ddpm", "t2h"]
+    assert (gains["t2h"].own.mean, gains["t2h"].own.n) == (pytest.approx(-3), 3)
+    assert gains["ddpm"].own.mean == gains["ddpm"].baseline.mean == pytest.approx(-0.5)
+    assert gains["t2h"].baseline.mean == pytest.approx((36 - 32.5) / 3 - 0.5)
     text = written(plan, list(parts.values()), "text")
     assert "with a w for each class, chosen on one half of the images" in text
+    assert "FID minus that of the method with one w, paired difference" in text
 
 
 def test_ranks_and_their_agreement():

@@ -10,6 +10,7 @@ from t2h.benchmark.plan import Plan, Published
 from t2h.benchmark.table import Entry, Part, Row
 from t2h.results.compare import Measure
 from t2h.results.metrics import GROUPS, metric_of
+from t2h.results.statistics import Difference
 from t2h.results.table import FORMATS, Table, table
 from t2h.results.table import written as written_as
 
@@ -37,6 +38,8 @@ def tables(plan: Plan, parts: Sequence[Part]) -> list[Table]:
         if others:
             found.append(_by_method(part.rows, others, spread_text, f"{title}: other metrics"))
         found.append(_ranks(part, f"{title}: rank by FID with each seed"))
+        if part.gains:
+            found.append(_gains(plan, part))
         if part.transfers:
             found.append(_transfers(part))
         if part.choice not in _CHOICES:
@@ -70,6 +73,14 @@ def _ranks(part: Part, title: str) -> Table:
             "(1: the same order; 0: unrelated)"
         )
     return table(["method", *(f"seed {seed}" for seed in ranks.seeds), "mean rank"], rows, title, [remark])
+
+
+def _gains(plan: Plan, part: Part) -> Table:
+    """What a w for each class is worth beside one w, and beside the other methods."""
+    head = ["method", "with a w for each class", f"{plan.baseline} with a w for each class"]
+    rows = [[gain.method, *map(_fid_text, (gain.own, gain.baseline))] for gain in part.gains]
+    title = f"{part.data}: FID minus that of the method with one w, paired difference [95 % interval]"
+    return table(head, rows, title, ["both are judged on images that did not choose their w"])
 
 
 def _transfers(part: Part) -> Table:
@@ -121,6 +132,10 @@ def spread_text(entry: Entry) -> str:
 def difference_text(entry: Entry) -> str:
     """ "-1.20 [-2.10, -0.30]", or "-1.20 (too few seeds)"."""
     return "" if entry.difference is None else entry.difference.text(metric_of(entry.measure.key).decimals)
+
+
+def _fid_text(difference: Difference | None) -> str:
+    return "" if difference is None else difference.text(metric_of("fid").decimals)
 
 
 def written(plan: Plan, parts: Sequence[Part], form: str) -> str:

@@ -62,6 +62,20 @@ class Ranks:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """FID with a w for each class minus FID with one w, both on images that did not choose them, paired by seed.
+
+    Attributes:
+        own: the method with a w for each class, minus itself with one.
+        baseline: the baseline with a w for each class, minus this method with one.
+    """
+
+    method: str
+    own: Difference | None
+    baseline: Difference | None
+
+
+@dataclass(frozen=True)
 class Part:
     """The rows of one data set at one choice of w: "1.5", "best", "single" or "mixture"."""
 
@@ -71,6 +85,8 @@ class Part:
     ranks: Ranks
     remarks: tuple[str, ...]
     transfers: tuple[Transfer, ...] = ()
+    gains: tuple[Gain, ...] = ()
+    """Of the choice "mixture"."""
 
 
 def summarise(
@@ -109,7 +125,18 @@ def make_part(data: str, choice: str, methods: Mapping[str, Seeds], baseline: st
         Row(method, w, tuple(points), tuple(_entry(m, points, base if method != baseline else {}) for m in shown))
         for method, (w, points) in chosen.items()
     )
-    return Part(data, choice, rows, _ranks(chosen), tuple(_remarks(methods, rows, choice)))
+    gains = _gains(methods, baseline) if choice == "mixture" else ()
+    return Part(data, choice, rows, _ranks(chosen), tuple(_remarks(methods, rows, choice)), gains=gains)
+
+
+def _gains(methods: Mapping[str, Seeds], baseline: str) -> tuple[Gain, ...]:
+    def fids(choice: str) -> dict[str, dict[int, float]]:
+        found = {method: _values(Measure("fid"), _points(choice, seeds)[1]) for method, seeds in methods.items()}
+        return {method: values for method, values in found.items() if values}
+
+    one, each = fids("single"), fids("mixture")
+    plus = each.get(baseline, {})
+    return tuple(Gain(m, difference_by_seed(one[m], each[m]), difference_by_seed(one[m], plus)) for m in each)
 
 
 def _points(choice: str, results: Seeds) -> tuple[float | None, dict[int, Point]]:
