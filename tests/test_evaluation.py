@@ -291,7 +291,7 @@ def test_samples_that_do_not_suit_the_reference(digits: ImageTable, reference: R
     for bad, message in (
         ((small, labels), "samples are grey of 16x16 pixels, the reference grey of 8x8"),
         ((np.repeat(images, 3, 1), labels), "samples are RGB of 8x8 pixels, the reference grey"),
-        ((images, labels + 1), r"sample labels run from 1 to 10; the reference digits has the classes 0 \.\.\. 9"),
+        ((images, labels + 1), r"reference digits run from 1 to 10; with 10 classes they must lie in 0 \.\.\. 9"),
         ((images, labels[1:]), "300 sample images but 299 labels"),
     ):
         with pytest.raises(UserError, match=message):

@@ -409,7 +409,7 @@ BAD: list[tuple[str, Make | None, str]] = [
     ("evaluate / --reference {ref}", None, "/: class folders must all be"),
     (F + "--held-out-split train", None, "the held-out split is train, which the reference is made of"),
     (T + "--network '[]'", None, "unknown network"),
-    (T + "--network {at}/n.json", put("n.json", "[]"), "n.json is not readable as JSON: it holds no named entries"),
+    (T + "--network {at}/n.json", put("n.json", "[]"), "n.json is no configuration of a diffusers model in JSON"),
     (T + "--network '{{\"nosuch\": 1}}'", None, "the network cannot be built"),
     (T + "--network '{{\"block_out_channels\": \"x\"}}'", None, "the network cannot be built"),
     (T + "--references 10000000000", None, "references is 10000000000; it must be at most"),

@@ -113,9 +113,10 @@ def freeze_null_label(network: nn.Module) -> None:
 def draw_weights(network: nn.Module) -> None:
     """Fresh weights, from torch's global generator; a class that is neither of ours keeps those of diffusers.
 
-    U-Nets: pytorch-ddpm's. DiT: the paper's, where every block is the identity at first (adaLN-Zero) and the output
-    zero. Embeddings of labels are standard normal in both; a DiT with the small ones of its official code (0.02) learns
-    the classes later.
+    U-Nets: pytorch-ddpm's, Xavier uniform, biases zero, and the last layer of each residual block, of each attention
+    and of the network all but zero (gain 1e-5). DiT: the paper's, where every block is the identity at first
+    (adaLN-Zero) and the output zero. Embeddings of labels are standard normal in both; a DiT with the small ones of its
+    official code (0.02) learns the classes later.
     """
     if isinstance(network, UNet2DModel):
         last, gain = ("conv2", "to_out.0", "conv_out"), 1e-5

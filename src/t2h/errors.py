@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import is_dataclass
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 _FIRST_SPEAKS = 10.0  # seconds
 _FLOAT32_MAX = 3.4e38
@@ -100,6 +100,13 @@ def check_unique(name: str, values: Sequence[object]) -> None:
     """Raise a `UserError` unless there is at least one value, and each once."""
     if not values or len(set(values)) < len(values):
         raise UserError(f"{name} is {' '.join(map(str, values)) or 'empty'}; give at least one, each once.")
+
+
+def check_labels(what: str, labels: Any, num_classes: int) -> None:
+    """Raise a `UserError` for a label of an integer array outside 0 ... num_classes - 1."""
+    if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
+        given = f"{what} run from {labels.min()} to {labels.max()}"
+        raise UserError(f"{given}; with {num_classes} classes they must lie in 0 ... {num_classes - 1}.")
 
 
 _REASONS = {

@@ -186,10 +186,10 @@ def reading(place: object, what: str, remedy: str) -> Iterator[None]:
         raise UserError(f"{place} is no {what}, or a damaged one ({reason}); {remedy}.") from error
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON or YAML file (call it inside `reading`)."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix in (".yaml", ".yml"):
+def read_object(place: Path | str) -> dict[str, Any]:
+    """The object in a JSON or YAML file, or in JSON text (call it inside `reading`)."""
+    text = place if isinstance(place, str) else place.read_text(encoding="utf-8")
+    if isinstance(place, Path) and place.suffix in (".yaml", ".yml"):
         import yaml
 
         found = yaml.safe_load(text)

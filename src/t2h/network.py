@@ -10,7 +10,6 @@ again, and the network is blind to t and y. The small presets therefore have at 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +31,7 @@ from t2h.backbones import (
     label_entry,
 )
 from t2h.errors import UserError, unknown_name
+from t2h.files import read_object, reading
 from t2h.process import Images, Times
 
 
@@ -96,14 +96,9 @@ def network_config(
     if preset in PRESETS:
         config = dict(PRESETS[preset])
     elif preset.startswith("{") or preset.endswith(".json"):
-        try:
-            loaded = json.loads(preset if preset.startswith("{") else Path(preset).read_text("utf-8"))
-            if not isinstance(loaded, dict):
-                raise ValueError("it holds no named entries")
-        except (ValueError, RecursionError) as error:
-            raise UserError(
-                f"the network {preset} is not readable as JSON: {error}; give a diffusers model's."
-            ) from error
+        place = preset if preset.startswith("{") else Path(preset)
+        with reading(place, "configuration of a diffusers model in JSON", "give another --network"):
+            loaded = read_object(place)
         named = {"_class_name": loaded["_class_name"]} if loaded.get("_class_name", UNET) != UNET else {}
         config = named | {key: value for key, value in loaded.items() if not key.startswith("_")}
     else:
@@ -120,12 +115,7 @@ def network_config(
 
 
 def build_network(config: dict[str, Any], seed: int = 0) -> ModelMixin:
-    """A fresh network, whose weights are drawn from ``seed`` alone; the embedding of the null label is zero.
-
-    Those of a U-Net are pytorch-ddpm's: Xavier uniform, biases zero, and the last layer of each residual block, of each
-    attention and of the network all but zero (gain 1e-5), as in the official code. Those of a DiT are its paper's. The
-    class embedding is standard normal.
-    """
+    """A fresh network with weights from ``seed`` alone (`draw_weights`); the embedding of the null label is zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         options = {key: value for key, value in config.items() if not key.startswith("_")}

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError, check_labels, unknown_name
 
 Profile = Literal["exp", "step", "pareto", "none"]
 
@@ -77,11 +77,7 @@ def long_tail_indices(
     if not len(labels):
         raise UserError("no images: a long-tailed subset needs at least one label.")
     num_classes = int(labels.max()) + 1 if num_classes is None else num_classes
-    if not 0 <= labels.min() <= labels.max() < num_classes:
-        raise UserError(
-            f"labels run from {labels.min()} to {labels.max()}; with {num_classes} classes they must lie in "
-            f"0 ... {num_classes - 1}."
-        )
+    check_labels("labels", labels, num_classes)
     if counts is not None:
         keep = _checked_counts(counts, np.bincount(labels, minlength=num_classes))
     elif profile == "none":

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from t2h.errors import UserError
+from t2h.errors import UserError, check_labels
 
 MEMORY_BUDGET = 4 << 30
 """Bytes of decoded images that are kept in memory, and on the device in training; more are decoded when needed."""
@@ -68,11 +68,7 @@ class ImageTable:
             raise UserError(f"{self.name}: two classes are called {twice!r}; give each a name of its own.")
         if shape[0] != len(self.labels):
             raise UserError(f"{self.name}: {shape[0]} images but {len(self.labels)} labels; give one label per image.")
-        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
-            raise UserError(
-                f"{self.name}: labels run from {self.labels.min()} to {self.labels.max()}; "
-                f"with {self.num_classes} class names they must lie in 0 ... {self.num_classes - 1}."
-            )
+        check_labels(f"{self.name}: labels", self.labels, self.num_classes)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from t2h.data.groups import shots, thirds
-from t2h.errors import UserError
+from t2h.errors import UserError, check_labels
 from t2h.evaluation.judge import Judge, SampleFeatures
 from t2h.features.base import extract, extract_cached
 from t2h.results.point import ClassPoint, Group, Point
@@ -47,14 +47,10 @@ def seen(
 ) -> SampleFeatures:
     """The features of sample images; ``cached`` keeps them for another time. `UserError` as `evaluate_arrays`."""
     reference, extractor = judge.reference, judge.extractor
-    classes = reference.num_classes
     if labels is not None and len(labels) != images.shape[0]:
         raise UserError(f"{images.shape[0]} sample images but {len(labels)} labels; give one label per image.")
-    if labels is not None and classes and len(labels) and not 0 <= labels.min() <= labels.max() < classes:
-        raise UserError(
-            f"sample labels run from {labels.min()} to {labels.max()}; the reference {reference.name} has the classes "
-            f"0 ... {classes - 1}. Use the reference of the same classes."
-        )
+    if labels is not None and reference.num_classes:
+        check_labels(f"labels of samples for the reference {reference.name}", labels, reference.num_classes)
     reference.check(extractor, images.shape[1:])
     features = (extract_cached if cached else extract)(images, extractor, progress=progress)
     reference.check(extractor, images.shape[1:])  # some networks know their dimensions by now only

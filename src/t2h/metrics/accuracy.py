@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from t2h.errors import UserError
+from t2h.errors import UserError, check_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +31,8 @@ def accuracy(predictions: Int[np.ndarray, " _"], labels: Int[np.ndarray, " _"], 
     if len(predictions) != len(labels) or not len(labels):
         given = f"{len(predictions)} predictions for {len(labels) or 'no'} labels"
         raise UserError(f"{given}; give one for each, and at least one.")
-    for name, values in (("predictions", predictions), ("labels", labels)):
-        if values.min() < 0 or values.max() >= num_classes:
-            raise UserError(
-                f"{name} run from {values.min()} to {values.max()}; with {num_classes} classes they must lie in "
-                f"0 ... {num_classes - 1}."
-            )
+    check_labels("predictions", predictions, num_classes)
+    check_labels("labels", labels, num_classes)
     right = predictions == labels
     counts = np.bincount(labels, minlength=num_classes)
     per_class = np.full(num_classes, np.nan)

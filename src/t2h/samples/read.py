@@ -21,18 +21,16 @@ from t2h.data.sources.folder import image_files, say_left_out, subfolders
 from t2h.data.sources.npz import entries, image_array, label_array, name_array, read_arrays
 from t2h.data.table import Images, ImageTable, check_text
 from t2h.errors import UserError, notice
+from t2h.files import reading
 from t2h.sampling import Sampling
 
 FACTS = "samples.json"
 FORMAT = "t2h-samples"
-_KINDS: dict[str, tuple[type, ...]] = {"class_names": (list,), "class_counts": (list,), "w": (int, float)}
-_KINDS |= {
-    "run": (str,),
-    "method": (str,),
-    "weights_sha256": (str,),
-    "images_seen": (int,),
-    "scheduler": (str,),
-    "steps": (int,),
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("class_names", "class_counts"), (list,)),
+    **dict.fromkeys(("run", "method", "weights_sha256", "scheduler"), (str,)),
+    **dict.fromkeys(("images_seen", "steps"), (int,)),
+    "w": (int, float),
 }
 
 
@@ -151,13 +149,9 @@ def read_facts(path: Path) -> dict[str, Any]:
             arrays = entries(path, {"protocol", "class_names"})
         text = str(arrays.get("protocol", ""))
         names = list(name_array(arrays["class_names"], path)) if "class_names" in arrays else None
-    try:
+    with reading(f"what {file} says", "account of samples", "remove it, or draw anew"):
         facts = {"class_names": names, **json.loads(text or "{}")}
         _check_facts(facts)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(
-            f"{file}: what it says of its samples is damaged ({error}); remove it, or draw anew."
-        ) from error
     if isinstance(facts.get("w"), float):
         facts["w"] = round(facts["w"], 12)  # version 0.1 wrote guidance_scale - 1
     return facts

@@ -18,6 +18,7 @@ from t2h.data.download import RemoteFile, download, missing
 from t2h.data.sources.base import Request
 from t2h.data.table import ImageTable
 from t2h.errors import UserError
+from t2h.files import reading
 
 LARGEST = 200_000_000
 """Bytes of an archive that are unpacked; both official ones have fewer, and what lies beyond is damage."""
@@ -138,7 +139,7 @@ def _start(path: Path) -> bytes:
 def members(path: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
     """Regular members of a tar, by their exact names, read into memory: nothing is unpacked, no link is followed."""
     files = {}
-    try:
+    with reading(path, ".tar.gz", "download it again"):
         with gzip.open(path) as packed:
             # photographs hardly shrink: what unpacks to more than 20 times its size is cut, and found damaged
             unpacked = io.BytesIO(packed.read(min(LARGEST, 20 * path.stat().st_size + (1 << 20))))
@@ -150,8 +151,6 @@ def members(path: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
                     files[wanted[member.name]] = stream.read()
                 if len(files) == len(wanted):
                     break
-    except Exception as error:  # a broken archive may raise anything
-        raise UserError(f"{path}: not a whole .tar.gz ({error}); download it again.") from error
     return files
 
 
@@ -187,10 +186,8 @@ def load_pickle(content: bytes, name: str) -> dict:
     Raises:
         UserError: if the pickle is broken or holds anything else.
     """
-    try:
+    with reading(name, "CIFAR batch", "take it from the official archive"):
         loaded = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
         if not isinstance(loaded, dict):
             raise pickle.UnpicklingError(f"it holds a {type(loaded).__name__}")
-    except Exception as error:  # a broken pickle may raise anything
-        raise UserError(f"{name}: not a CIFAR batch ({error}); take it from the official archive.") from error
-    return loaded
+        return loaded

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from jaxtyping import UInt8
 from t2h.data.download import RemoteFile, download, missing
 from t2h.data.sources.base import Request
 from t2h.data.table import ImageTable
-from t2h.errors import UserError
+from t2h.files import reading
 
 CLASS_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -61,24 +60,18 @@ def read_idx(path: Path, dimensions: int) -> UInt8[np.ndarray, "*shape"]:
     Raises:
         UserError: if the magic number or the length is not as it must be.
     """
-    try:
+    start, magic = 4 + 4 * dimensions, bytes((0, 0, 8, dimensions))
+    with reading(path, "idx file of unsigned bytes", f"take it again from {_BASE}/"):
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read(LARGEST + 1)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise _damaged(path, f"not a whole gzip file ({error})") from error
-    if len(content) > LARGEST:
-        raise _damaged(path, f"unpacks to more than {LARGEST:,} bytes")
-    start, magic = 4 + 4 * dimensions, bytes((0, 0, 8, dimensions))
-    if content[:4] != magic:
-        raise _damaged(path, f"starts with {content[:4].hex(' ') or 'nothing'}, not {magic.hex(' ')}")
-    if len(content) < start:
-        raise _damaged(path, "ends inside its header")
-    shape = tuple(int(n) for n in np.frombuffer(content[4:start], ">i4"))
-    if len(content) - start != math.prod(shape):
-        size = " x ".join(map(str, shape))
-        raise _damaged(path, f"{len(content) - start:,} values, but its header says {size}")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
-
-
-def _damaged(path: Path, how: str) -> UserError:
-    return UserError(f"{path}: {how}; take it again from {_BASE}/.")
+        if len(content) > LARGEST:
+            raise ValueError(f"it unpacks to more than {LARGEST:,} bytes")
+        if content[:4] != magic:
+            raise ValueError(f"it starts with {content[:4].hex(' ') or 'nothing'}, not {magic.hex(' ')}")
+        if len(content) < start:
+            raise ValueError("it ends inside its header")
+        shape = tuple(int(n) for n in np.frombuffer(content[4:start], ">i4"))
+        if len(content) - start != math.prod(shape):
+            size = " x ".join(map(str, shape))
+            raise ValueError(f"{len(content) - start:,} values, but its header says {size}")
+        return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
