@@ -47,15 +47,14 @@ def main(argv: list[str]) -> int:
 
     check_numbers(args, per_class=1, batch_size=1)
     pipeline = load_pipeline(args.run).to(pick_device(args.device))
-    if pipeline.num_classes is None:
-        if args.classes:
-            raise UserError("this network is unconditional: it has no classes to choose; leave out --classes.")
-        wanted = Wanted.unlabelled(args.per_class)
-    else:
+    classes = [-1]
+    if pipeline.num_classes is not None:
         named = [int(c) if c.isdigit() and c not in pipeline.config["class_names"] else c for c in args.classes]
         classes = pipeline.class_ids(named or list(range(pipeline.num_classes)))
         check_unique("classes", classes)
-        wanted = Wanted.per_class(classes, args.per_class)
+    elif args.classes:
+        raise UserError("this network is unconditional: it has no classes to choose; leave out --classes.")
+    wanted = Wanted.per_class(classes, args.per_class)
     sampling = pipeline.sampling.overridden(args.sampling)
     out = args.out or _samples_of(args.run) / f"w_{sampling.w:g}"
     drawn = write_samples(pipeline, wanted, sampling, out, args.batch_size)

@@ -158,7 +158,6 @@ def _say_if_dark(name: str, high: int, white: int) -> None:
 
 
 def _problem(items: Items | np.ndarray, i: int, error: Exception) -> str:
-    """Why an item cannot be read, in one line."""
     name = str(items[i]) if isinstance(items[i], Path) else f"row {i}"
     if isinstance(error, UnidentifiedImageError):
         return f"{name}: not an image"
@@ -166,6 +165,5 @@ def _problem(items: Items | np.ndarray, i: int, error: Exception) -> str:
 
 
 def _unreadable(problems: Sequence[str], total: int) -> UserError:
-    """The error that names every image that cannot be read."""
     listing = "\n  ".join(problems)
     return UserError(f"{len(problems)} of {total} images cannot be read; replace or remove them:\n  {listing}")

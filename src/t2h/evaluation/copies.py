@@ -87,8 +87,6 @@ def class_copies(
     if samples.labels is None:
         everything = np.arange(min(per_class, samples.images.shape[0])), np.arange(len(data))
         return [_compared(None, "all classes", *everything, samples, data)]
-    if samples.labels.max() >= data.num_classes:
-        raise UserError(f"{samples.path}: class {samples.labels.max()} is none of the {data.num_classes} of the data.")
     chosen = head_to_tail(data.class_counts).tolist() if classes is None else classes
     return [
         _compared(c, data.class_names[c], rows[:per_class], np.flatnonzero(data.labels == c), samples, data)

@@ -108,7 +108,7 @@ def evaluate_run(
         raise UserError(f"{run} has {classes} classes, the reference {reference.name} {reference.num_classes}.")
     reference.check(judge.extractor, pipeline.image_shape)
     per_class = drawing.per_class or -(-FULL // (classes or 1))
-    wanted = Wanted.unlabelled(per_class) if classes is None else Wanted.per_class(range(classes), per_class)
+    wanted = Wanted.per_class([-1] if classes is None else range(classes), per_class)
     labels = None if classes is None else wanted.labels
     own = pipeline.sampling.overridden(drawing.sampling)
 
@@ -181,8 +181,7 @@ def _choosing(
 ) -> bool:
     """Whether the w of each class is to be chosen; ``choice`` is what was chosen of all these points.
 
-    Raises:
-        UserError: if there is nothing to choose among, or for.
+    Raises a `UserError` if there is nothing to choose among, or for.
     """
     per, ws = judge.options.w_per, [point.w for point in pending]
     if per is None or (choice is not None and choice.per == per and set(choice.ws) == set(ws)):
@@ -195,11 +194,7 @@ def _choosing(
 
 
 def _earlier(out: Path, empty: Result, sizes: Sequence[int]) -> Result:
-    """The result that is being continued.
-
-    Raises:
-        UserError: if the file is of another protocol or network.
-    """
+    """The result that is being continued; a `UserError` if it is of another protocol or network."""
     earlier = read_result(out)
     names = list(differing_factors(earlier, empty))
     hashes = [key for key in ("weights_sha256", "guide_sha256") if earlier.run.get(key) != empty.run[key]]

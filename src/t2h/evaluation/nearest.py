@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from t2h.data.config import DataConfig, load
+from t2h.errors import UserError
 from t2h.features.base import FeatureExtractor, extract
 from t2h.files import read_object, reading
 from t2h.metrics.neighbours import nearest
 from t2h.samples.grid import as_picture
+from t2h.typed import typed
 
 Labelled = tuple[Any, np.ndarray]
 """Images (N, C, H, W) with their labels (N,)."""
@@ -24,14 +27,11 @@ Labelled = tuple[Any, np.ndarray]
 def data_of(config: Mapping[str, Any]) -> DataConfig | None:
     """The data that a run's configuration names, nothing of which is to be fetched; None of a damaged one."""
     try:
-        given = (config.get("data") or {}).items()
-        data = {key: value for key, value in given if key in DataConfig.__dataclass_fields__} | {"download": False}
-        if data.get("counts") is not None:
-            data["counts"] = tuple(data["counts"])
-        if data.get("root") is not None:
-            data["root"] = Path(data["root"])
-        return DataConfig(**data)
-    except (AttributeError, TypeError, ValueError):
+        known = {
+            key: value for key, value in (config.get("data") or {}).items() if key in DataConfig.__dataclass_fields__
+        }
+        return typed(DataConfig, known | {"download": False})
+    except (AttributeError, UserError):
         return None
 
 
@@ -50,12 +50,11 @@ def run_data(run: Path) -> DataConfig | None:
 
 def training_images(config: Mapping[str, Any]) -> Labelled | None:
     """What a run's configuration names; None where it is not here. Nothing is fetched."""
-    data = data_of(config)
-    try:
-        table = None if data is None else load(data)
-    except (OSError, AttributeError, TypeError, ValueError):  # or the configuration is damaged
-        return None
-    return None if table is None else (table.images, table.labels)
+    with suppress(UserError, OSError):
+        if data := data_of(config):
+            table = load(data)
+            return table.images, table.labels
+    return None
 
 
 def nearest_examples(

@@ -102,7 +102,7 @@ def _wanted(flags: Flags, pipeline: T2HPipeline, conditional: bool, only: int | 
     if count < 1:
         raise UserError(f"--num_images is {count}; it must be at least 1.")
     if not conditional:
-        return Wanted.unlabelled(count)
+        return Wanted.per_class([-1], count)
     if classes is None:
         raise UserError(
             "the network of this checkpoint is unconditional; without --conditional (main.py: --sample_method uncond)."

@@ -40,13 +40,8 @@ class Wanted:
 
     @classmethod
     def per_class(cls, classes: Sequence[int], count: int) -> Wanted:
-        """``count`` images of each of these classes, class by class."""
+        """``count`` images of each of these classes, class by class; [-1] is ``count`` images without label."""
         return cls(np.repeat(np.asarray(classes, dtype=np.int64), count), np.tile(np.arange(count), len(classes)))
-
-    @classmethod
-    def unlabelled(cls, count: int) -> Wanted:
-        """``count`` images without label."""
-        return cls(np.full(count, -1), np.arange(count))
 
     @classmethod
     def of_labels(cls, labels: Int[np.ndarray, " n"]) -> Wanted:
@@ -140,7 +135,7 @@ def draw_grid(
     """
     sampling, classes = sampling or pipeline.sampling, pipeline.num_classes
     if classes is None:
-        images = draw_array(pipeline, Wanted.unlabelled(rows * columns), sampling, progress=False)
+        images = draw_array(pipeline, Wanted.per_class([-1], rows * columns), sampling, progress=False)
         return sample_grid(images, np.arange(len(images)) // columns, ["samples"] * rows, [1] * rows, columns, False)
     counts = pipeline.config["class_counts"] or [1] * classes
     chosen = head_to_tail(counts)[np.unique(np.linspace(0, classes - 1, min(rows, classes)).round().astype(int))]

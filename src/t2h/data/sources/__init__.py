@@ -78,7 +78,6 @@ def open_images(request: Request) -> ImageTable:
 
 
 def _from_path(request: Request) -> Request:
-    """The request for a path in place of a source's name."""
     path = Path(request.data)
     if not path.exists():
         if path.suffix == ".npz" or os.sep in request.data.rstrip(os.sep) or request.data.startswith((".", "~")):
