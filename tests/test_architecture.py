@@ -30,7 +30,8 @@ FLOORS = [
     ["backbones"],
     ["process", "sampling"],
     ["device", "randomness"],
-    ["files", "typed"],
+    ["files"],
+    ["typed"],
     ["errors", "version"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

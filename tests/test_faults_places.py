@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -112,6 +113,15 @@ def written(content: str | bytes) -> Callable[[Path], Any]:
 def fifo(file: Path) -> None:
     file.unlink()
     os.mkfifo(file)
+
+
+def without_numbers(file: Path) -> None:
+    save_file({name: weight * np.nan for name, weight in load_file(file).items()}, file, {"format": "pt"})
+
+
+def damaged_result(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "a.json").write_text("{")
 
 
 def result(**entries: Any) -> Make:
@@ -338,7 +348,11 @@ BAD: list[tuple[str, Make | None, str]] = [
     ("report {at}/a.json --out {at}/p.html", result(data={"class_names": 3, "class_counts": 4}), "a.json is no result"),
     ("report {at}/a.json", result(points=[{"w": 1, "metrics": {"fid": {"value": 1, "n": "x"}}}]), "n is 'x'"),
     (E.replace("o.json", "a.json"), result(protocol=[1]), "a.json is no result file"),
+    ("compare {at}/a.json", result(version="2"), "has version '2'"),
+    ("compare {at}/a.json", result(data={"class_names": ["a"], "class_counts": [1.5]}), "class_counts has 1.5"),
     # damaged runs, plans and studies
+    (B, put("p.yaml", PLAN + "data: {e: {data: digits}}"), "data is given twice"),
+    (B, put("p.yaml", "data: {d: {data: digits}, d: {data: cifar10}}\nmethods: {ddpm: {}}"), "d is given twice"),
     ("report {at}/run", edited("classes.json", written("{")), "classes.json is no"),
     ("report {at}/run", edited("classes.json", written("[]")), "classes.json is no"),
     (E.replace("{run}", "{at}/run"), edited("config.yaml", written("")), "config.yaml is no"),
@@ -403,6 +417,57 @@ BAD: list[tuple[str, Make | None, str]] = [
     (S + "--w-power nan", None, "w_power is nan"),
     (S + "--w-power 1e10", None, "w_power is 1e+10; it must be at most 10"),
     (S + "--w-table 0=nan", None, "w_table is nan"),
+    (S + "--w-table 0=1e308", None, "w_table is 1e+308; it must be a finite number, at most"),
+    (S + "--w-table 0", None, "'0' is neither NAME=W nor a JSON file"),
+    (S + "--w-table nosuch=1", None, "unknown class in w_table 'nosuch'"),
+    (S + "--w-table {at}/t.json", None, "t.json: no such file"),
+    (S + "--w-table {res}", None, "it lacks 'w_table'"),
+    *(
+        (S + "--w-table {at}/t.json", put("t.json", table), says)
+        for table, says in (
+            ("[" * 100_000, "t.json is no JSON file that holds a w_table"),
+            ('{"w_table": {"0": true}}', "w_table.0 is True; a number is needed"),
+            ('{"w_table": {"0": "x"}}', "w_table.0 is 'x'; a number is needed"),
+            ('{"w_table": [1, 2]}', "w_table holds no named entries"),
+            ('{"w_table": {"99": 1}}', "unknown class in w_table '99'"),
+        )
+    ),
+    (S + "--w-table {at}/t.json", lambda _shared, at: os.mkfifo(at / "t.json"), "neither a file nor a folder"),
+    (S + "--guide {at}/g", lambda _shared, at: os.mkfifo(at / "g"), "the guide"),
+    (S + "--guide {ckpt}", None, "is no run, no pipeline folder and no checkpoint of a run"),
+    ("watch {res}", None, "res.json: there is no such folder"),
+    ("watch {run} --every nan", None, "every is nan"),
+    ("watch {run} --html {at}/p.txt", None, "give a name that ends in .html"),
+    ("watch {at}/run", edited("metrics.jsonl", fifo), "neither a file nor a folder"),
+    ("app", None, "0 models are given"),
+    ("app {run} {run} {run}", None, "3 models are given"),
+    *(
+        ("push {run} " + repo + " --dry-run {at}/o", None, "is no name of a repository")
+        for repo in ("a/b/c", "'a b/c'", "../..")
+    ),
+    ("push {run} me/x --dry-run {run}/pipeline", None, "holds nothing that was to be pushed"),
+    ("push {run} me/x --dry-run {at}/f", put("f"), "holds nothing that was to be pushed"),
+    ("push me/x {run} --dry-run {at}/o", None, "is no name of a repository"),
+    ("push {at}/run me/x --dry-run {at}/o", edited("results", damaged_result), "a.json is no result file"),
+    ("inspect samples {at}/no", None, "no does not exist"),
+    ("inspect samples {run} --per-class 0", None, "per_class is 0"),
+    ("inspect samples {npz} --data {at}/d", folder("d/a"), "d/a; put some there"),
+    ("inspect transfer --references 1", None, "references is 1; it must be at least 2"),
+    ("inspect transfer --t2h.window 0.3 0.01", None, "t2h.window is 0.3 0.01"),
+    ("inspect transfer --examples {at}/a.svg", None, "give a name that ends in .png"),
+    (K.replace("long-tailed", "filled") + "--run {run} --keep 0", None, "--keep 0: a share in (0, 1]"),
+    (K.replace("long-tailed", "filled") + "--run {run} --synthetic-weight 1e30", None, "a number in (0, 1000]"),
+    (K.replace("long-tailed", "filled") + "--samples {npz}", None, "too few synthetic images"),
+    (K.replace("long-tailed", "filled") + "--run {run} --fill-to 1", None, "give a larger number"),
+    (T + "--network {at}/n.json", lambda _shared, at: os.mkfifo(at / "n.json"), "neither a file nor a folder"),
+    (T + "--init {at}/i", lambda _shared, at: os.mkfifo(at / "i"), "i holds no pipeline/"),
+    (T + "--init {npz}", None, "no checkpoint at all"),
+    (T + "--init {ckpt}", None, "is a network for images of 3 channel(s)"),
+    (T + "--init {run} --process flow", None, "another noise schedule or prediction"),
+    (T.replace("{at}/run", "{at}/r") + "--init {at}/run", edited(WEIGHTS, without_numbers), "weights are no numbers"),
+    (T + "--autoencoder {run}/pipeline/unet", None, "its class is UNet2DModel"),
+    (T + "--autoencoder {at}/ae", put("ae/config.json", '{"_class_name": "AutoencoderKL"}'), "ae is no autoencoder"),
+    (T + "--autoencoder {at}/ae", put("ae/config.json", '{"_class_name": "os.system"}'), "its class is os.system"),
     (S + "--out {at}/o.npz", lambda _shared, at: os.mkfifo(at / "o.npz"), "neither a file nor a folder"),
     ("inspect data --data {at}/p.npz", lambda _shared, at: os.mkfifo(at / "p.npz"), "neither a folder nor an .npz"),
     ("inspect data --data /dev/zero", None, "neither a folder nor an .npz"),
@@ -496,6 +561,56 @@ def test_damage_that_the_page_can_do_without(shared, tmp_path):
     page = (tmp_path / "p.html").read_text("utf-8")
     assert "Training loss" in page
     assert "samples of run are not shown" in page
+
+
+def test_texts_as_windows_writes_them(shared, tmp_path):
+    """With a byte order mark: a result, a table of w, a network."""
+    mark = b"\xef\xbb\xbf"
+    put("a.json", mark + (shared / "res.json").read_bytes())(shared, tmp_path)
+    put("t.json", mark + b'{"w_table": {"0": 2}}')(shared, tmp_path)
+    put("n.json", mark + (shared / "net.json").read_bytes())(shared, tmp_path)
+    assert call(f"compare {tmp_path}/a.json") == 0
+    assert call(f"sample {shared}/run --per-class 1 --steps 2 --w-table {tmp_path}/t.json --out {tmp_path}/s.npz") == 0
+    learning = f"--steps 1 --batch-size 4 --grid-every None --network {tmp_path}/n.json"
+    assert call(f"train --data digits {learning} --out {tmp_path}/run") == 0
+
+
+def test_half_a_surrogate_pair_is_shown_as_its_code(shared, tmp_path):
+    result(name="\ud800")(shared, tmp_path)
+    assert call(f"report {tmp_path}/a.json --out {tmp_path}/p.html") == 0
+    assert r"\ud800" in (tmp_path / "p.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.yaml", "[" * 100_000),
+        ("config.yaml", "{a: 2020-99-99}"),
+        ("config.yaml", "data: {}"),
+        ("metrics.jsonl", "".join(f'{{"step": {i}, "images_seen": {i}, "loss": {(-1) ** i}e308}}\n' for i in range(9))),
+        ("grids/step_00000001.png", None),
+    ],
+)
+def test_watching_needs_no_whole_run(shared, tmp_path, name, content, capsys):
+    shutil.copytree(shared / "run", tmp_path / "run")
+    put(f"run/{name}", content or "")(shared, tmp_path)
+    if content is None:
+        fifo(tmp_path / "run" / name)
+    assert call(f"watch {tmp_path}/run --once --html {tmp_path}/p.html") == 0
+    assert "disk" in capsys.readouterr().out
+    assert (tmp_path / "p.html").is_file()
+
+
+def test_a_push_says_what_its_card_lacks_and_may_go_to_the_working_directory(shared, tmp_path, monkeypatch, capsys):
+    shutil.copytree(shared / "run", tmp_path / "run")
+    put("run/samples/w_1.5/samples.json", "{")(shared, tmp_path)
+    (tmp_path / "run" / "grids").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "run" / "grids" / "step_00000002.png")
+    folder("o")(shared, tmp_path)
+    monkeypatch.chdir(tmp_path / "o")
+    assert call(f"push {tmp_path}/run me/x --dry-run .") == 0
+    assert (tmp_path / "o" / "pipeline.py").is_file()
+    assert "says nothing of near copies" in capsys.readouterr().err
 
 
 def test_names_of_others_are_no_markup_and_no_formula(shared, tmp_path, capsys):

@@ -307,6 +307,7 @@ FOLDERS = [
     data("truncated", both(pictures("d/a"), cut("d/a/0.png", 0.6)), "d", refused="d/a/0.png: "),
     data("no image", both(pictures("d/a"), file("d/a/x.png", "text")), "d", refused="d/a/x.png: not an image"),
     data("empty file", both(pictures("d/a"), file("d/a/x.jpg")), "d", refused="d/a/x.jpg: not an image"),
+    data("a newline in its name", file("d/a/x\n.png"), "d", refused=r"/d/a/x\n.png': not an image"),
     data("PostScript", file("d/a/x.png", "%!PS-Adobe-3.0\n%%BoundingBox: 0 0 9 9\n"), "d", refused="not an image"),
     data("90 megapixels", file("d/a/x.png", png_of_zeros(8192, 8192)), "d --image-size 8", refused="50 million"),
     data("10^9 pixels", file("d/a/x.png", png_of_zeros(50000, 50000, False)), "d --image-size 8", refused="1 of 1"),

@@ -6,7 +6,6 @@ import difflib
 import errno
 import functools
 import io
-import math
 import os
 import sys
 import time
@@ -87,13 +86,13 @@ def check_ranges(options: object, prefix: str = "", **allowed: str) -> None:
 
 
 def check_finite(options: object, prefix: str = "") -> None:
-    """Raise a `UserError` for a number of a dataclass, or of one inside it, that is NaN or infinite."""
+    """Raise a `UserError` for a number of a dataclass, or of one inside it, that single precision does not hold."""
     for name, value in vars(options).items():
         if is_dataclass(value):
             check_finite(value, f"{prefix}{name}.")
         for number in value if isinstance(value, tuple) else value.values() if isinstance(value, dict) else (value,):
-            if isinstance(number, float) and not math.isfinite(number):
-                raise UserError(f"{prefix}{name} is {number}; it must be a finite number.")
+            if isinstance(number, float) and not abs(number) <= _FLOAT32_MAX:
+                raise UserError(f"{prefix}{name} is {number}; it must be a finite number, at most {_FLOAT32_MAX}.")
 
 
 def check_unique(name: str, values: Sequence[object]) -> None:
@@ -125,7 +124,7 @@ _REASONS = {
 def one_line(error: BaseException) -> str:
     """An error as a user should read it: an `OSError` becomes "file: what is wrong"."""
     if isinstance(error, MemoryError):
-        return f"not enough memory ({error}); ask for less at once (--batch-size, --per-class)."
+        return f"not enough memory ({error}); ask for less at once (--batch-size, --per-class, --fill-to)."
     if not isinstance(error, OSError):
         return str(error)
     if not error.strerror:

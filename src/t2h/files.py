@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from t2h.errors import UserError
+from t2h.typed import from_yaml
 
 _LEFTOVER = re.compile(r"\.(.+)\.(?:[0-9a-f]{8}|\d+)\.tmp")  # the digits: process ids, in version 0.1
 _STALE_SECONDS = 3600.0
@@ -38,6 +38,7 @@ def replaced(path: Path, durable: bool = False) -> Iterator[Path]:
     Raises:
         OSError: with ``path`` as its file name; for a full disk, whatever the block raised because of it.
     """
+    path = path if path.name.strip(".") else path.resolve()  # "." and ".." have no name
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -161,9 +162,9 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text, whole or not at all."""
+    """Write a text, whole or not at all; half a surrogate pair, which UTF-8 lacks, as its code."""
     with replaced(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager
@@ -188,21 +189,17 @@ def reading(place: object, what: str, remedy: str) -> Iterator[None]:
 
 def read_object(place: Path | str) -> dict[str, Any]:
     """The object in a JSON or YAML file, or in JSON text (call it inside `reading`)."""
-    text = place if isinstance(place, str) else place.read_text(encoding="utf-8")
-    if isinstance(place, Path) and place.suffix in (".yaml", ".yml"):
-        import yaml
-
-        found = yaml.safe_load(text)
-    else:
-        found = json.loads(text)
+    text = place if isinstance(place, str) else place.read_text(encoding="utf-8-sig")  # as Windows writes it
+    yaml = isinstance(place, Path) and place.suffix in (".yaml", ".yml")
+    found = from_yaml(text) if yaml else json.loads(text)
     if not isinstance(found, dict):
         raise TypeError("it is empty" if found is None else f"it holds a {type(found).__name__}, not named entries")
     return found
 
 
 def finite(value: Any) -> float | None:
-    """A value from a file as a number, None unless it is a finite one."""
-    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    """A value from a file as a number, None unless it is a finite one, of which sums are finite as well."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e300
     return float(value) if known else None
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
@@ -17,6 +16,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from t2h.device import Precision
 from t2h.errors import UserError, check_finite, check_numbers, unknown_name
+from t2h.files import read_object, reading
 from t2h.randomness import check_seed
 from t2h.typed import typed
 
@@ -36,14 +36,14 @@ def read_table(words: Sequence[str]) -> dict[str, float]:
     """
     table: dict[str, float] = {}
     for word in words:
-        try:
-            if word.endswith(".json"):
-                given = json.loads(Path(word).read_text("utf-8"))["w_table"].items()
-            else:
-                given = [word.rpartition("=")[::2]]
-            table |= {name: float(w) for name, w in given}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{word!r} is neither NAME=W nor a JSON file that holds a w_table.") from error
+        name, equals, w = word.rpartition("=")
+        if word.lower().endswith(".json"):
+            with reading(Path(word), "JSON file that holds a w_table", "give NAME=W, or such a file"):
+                table |= typed(dict[str, float], read_object(Path(word))["w_table"], "w_table")
+        elif equals:
+            table[name] = typed(float, w, f"w_table.{name}")
+        else:
+            raise UserError(f"{word!r} is neither NAME=W nor a JSON file that holds a w_table.")
     return table
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import types
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -15,12 +16,27 @@ _YAML_WORDS = {True: ("on", "yes"), False: ("off", "no")}
 """What YAML reads as true and false where it was not quoted."""
 
 
+def from_yaml(text: str) -> Any:
+    """The plain values of a YAML text; a `yaml.YAMLError` where it is none, or gives an entry twice."""
+    import yaml
+
+    class Once(yaml.SafeLoader):
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
+            for name, times in Counter(str(key.value) for key, _ in node.value).items():
+                if times > 1:
+                    raise yaml.YAMLError(f"{name} is given twice")
+            return node
+
+    return yaml.load(text, Once)
+
+
 def typed(hint: Any, value: Any, entry: str = "") -> Any:
     """A plain value as the hinted type: dataclasses, tuples, mappings, numbers, texts, and None where it is allowed.
 
     Args:
         hint: the type.
-        value: as `yaml.safe_load` returns it; what it writes as text, such as 1e-3, is a number where one is needed.
+        value: as `from_yaml` returns it; what it writes as text, such as 1e-3, is a number where one is needed.
         entry: where the value stands, for messages.
 
     Raises:

@@ -21,7 +21,7 @@ from t2h.results.metrics import COMPUTED, METRICS, split_key
 from t2h.results.options import MetricOptions
 from t2h.sampling import NAMES, CurveFlags, Sampling, set_steps
 from t2h.training.config import TrainConfig
-from t2h.typed import typed
+from t2h.typed import from_yaml, typed
 
 Tree = dict[str, Any]
 _PLAN = ("plan of a benchmark", "see docs/benchmark.md for what it holds")
@@ -162,7 +162,7 @@ def read_plan(given: str) -> Plan:
 def parse_plan(text: str, name: str) -> Plan:
     """The plan of a YAML text; a `UserError` says which entry is wrong."""
     with reading(f"plan {name}", *_PLAN):
-        tree = yaml.safe_load(text)
+        tree = from_yaml(text)
         if not isinstance(tree, dict):
             raise UserError("it holds no entries; it needs data and methods.")
         tree = {entry: value for entry, value in tree.items() if value is not None}

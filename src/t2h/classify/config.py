@@ -58,7 +58,7 @@ class StudyConfig:
     """Share of the synthetic images of each class that is taken, in (0, 1]: those to whose label a classifier of the
     real images gives the highest probability. A run draws accordingly more."""
     synthetic_weight: float = 1.0
-    """Weight of a synthetic image in the loss of the classifiers, above 0; that of a real one is 1."""
+    """Weight of a synthetic image in the loss of the classifiers, in (0, 1000]; that of a real one is 1."""
     w: tuple[float, ...] = ()
     """Guidance weight of the images that a run draws: one, or one for each run. Default: each run's own."""
     sampling: CurveFlags = field(default_factory=CurveFlags)
@@ -87,7 +87,7 @@ class StudyConfig:
         arms = self.arms or ("long-tailed", "filled", "balanced" if whole_is_more else "resampled")
         sources, ws = (*self.run, *self.samples), len(self.w)
         check_numbers(self, fill_to=1, w=-math.inf, seeds=0)
-        check_ranges(self, keep="(0, 1]", synthetic_weight="(0, inf)")
+        check_ranges(self, keep="(0, 1]", synthetic_weight="(0, 1000]")
         check_unique("arms", arms)
         check_unique("seeds", self.seeds)
         check_known("arm", arms, ARMS)

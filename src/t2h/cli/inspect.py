@@ -108,6 +108,8 @@ def inspect_samples(argv: list[str]) -> None:
     if args.html is not None:
         check_place(args.html, ".html", ".htm")
     place, run = args.samples, args.samples
+    if not place.exists():
+        raise UserError(f"{place} does not exist; give a run, a folder of samples, or an .npz file.")
     if (run / "config.yaml").is_file():
         if (found := drawn_in(run)) is None:
             raise UserError(f"{run} has no samples; draw some: t2h sample {run}")

@@ -159,6 +159,7 @@ def _say_if_dark(name: str, high: int, white: int) -> None:
 
 def _problem(items: Items | np.ndarray, i: int, error: Exception) -> str:
     name = str(items[i]) if isinstance(items[i], Path) else f"row {i}"
+    name = name if name.isprintable() else ascii(name)
     if isinstance(error, UnidentifiedImageError):
         return f"{name}: not an image"
     return f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"

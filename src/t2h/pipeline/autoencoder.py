@@ -9,11 +9,14 @@ with the configuration's s = `scaling_factor` and m = `shift_factor`. Where the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, ModelMixin
+from diffusers.utils import logging
 from jaxtyping import Float
 from torch import Tensor
 
@@ -23,6 +26,20 @@ from t2h.files import reading
 KINDS = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny)}
 HUB = "hub:"
 _PIXELS = 1 << 20  # that are decoded at once
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Inside, diffusers shows no bars and logs nothing: what is wrong is raised as well."""
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
 
 
 def load_autoencoder(source: str) -> ModelMixin:
@@ -43,7 +60,8 @@ def load_autoencoder(source: str) -> ModelMixin:
         raise UserError(
             f"the autoencoder {source} is no folder with a config.json; give one, or hub:OWNER/NAME to fetch it."
         )
-    with reading(source, "autoencoder of diffusers", f"give an {' or '.join(KINDS)} with safetensors weights"):
+    remedy = f"give an {' or '.join(KINDS)} with safetensors weights"
+    with reading(source, "autoencoder of diffusers", remedy), silent():
         name = AutoencoderKL.load_config(place, **options).get("_class_name")
         if name not in KINDS:
             raise TypeError(f"its class is {name}")

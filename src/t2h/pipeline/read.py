@@ -9,11 +9,10 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import ModelMixin, SchedulerMixin
-from diffusers.utils import logging
 
 from t2h.errors import UserError
 from t2h.files import check_kind, read_object, reading
-from t2h.pipeline.autoencoder import KINDS
+from t2h.pipeline.autoencoder import KINDS, silent
 from t2h.process import Process
 
 
@@ -35,13 +34,8 @@ def read_folder(kind: Any, folder: Path) -> Any:
             found = getattr(diffusers, name, None) if library == "diffusers" else None
             if not (isinstance(found, type) and issubclass(found, kinds[part])):
                 raise TypeError(f"its {part} is {library}.{name}")
-        shown = logging.is_progress_bar_enabled()  # it says nothing for two small parts
-        logging.disable_progress_bar()
-        try:
+        with silent():
             pipeline = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-        finally:
-            if shown:
-                logging.enable_progress_bar()
         parts = [pipeline.unet] if pipeline.vae is None else [pipeline.unet, pipeline.vae]
         if any(weight.is_meta for part in parts for weight in part.parameters()):
             raise ValueError("weights are missing")

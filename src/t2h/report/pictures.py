@@ -116,7 +116,8 @@ def _strips(images: Any, labels: np.ndarray, table: ClassTable, name: str) -> di
 
 def grids_of(folder: Path) -> list[Path]:
     """The grids of a training, the oldest first."""
-    return sorted(folder.glob("grids/*.png"), key=lambda file: [int(n) for n in re.findall(r"\d+", file.stem)])
+    files = filter(Path.is_file, folder.glob("grids/*.png"))
+    return sorted(files, key=lambda file: [int(n) for n in re.findall(r"\d+", file.stem)])
 
 
 def grid_picture(file: Path, name: str) -> tuple[str, Picture] | None:

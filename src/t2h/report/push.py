@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, HfApi, ModelCardData
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from t2h.data.config import load
-from t2h.errors import UserError
+from t2h.errors import UserError, notice, one_line
 from t2h.evaluation.copies import class_copies, copies_table
 from t2h.evaluation.nearest import run_data
 from t2h.files import plain_markdown, replaced
@@ -54,8 +54,12 @@ def push_folder(run: Path, repo: str, out: Path, license: str | None = None) -> 
     Raises:
         UserError: if there is no pipeline, or another network guides it; if ``out`` is a folder of something else.
     """
-    if out.exists() and not (out / "model_index.json").exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is there and holds no pipeline; choose an empty or a new folder.")
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise UserError(f"{repo!r} is no name of a repository, OWNER/NAME ({' '.join(str(error).split())})") from error
+    if out.exists() and not (out / "pipeline.py").exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is there and holds nothing that was to be pushed; choose an empty or a new folder.")
     pipeline = load_pipeline(run)
     if pipeline.sampling.guide:
         raise UserError(
@@ -141,10 +145,12 @@ def _metrics(result: Result) -> str:
 
 def _copies(run: Path) -> str:
     """The table of near copies among the samples of a run; nothing where samples or training images are not here."""
-    with suppress(UserError, OSError):
+    try:
         place, data = drawn_in(run), run_data(run)
         if place is not None and data is not None:
             training = load(data)
             found = class_copies(read_samples(place, training.class_names), training, per_class=100)
             return f"\n## Near copies of training images\n\n{as_markdown(copies_table(found))}\n"
+    except (UserError, OSError) as error:
+        notice(f"the card says nothing of near copies: {one_line(error)}")
     return ""

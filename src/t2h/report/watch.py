@@ -14,10 +14,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import yaml
 
 from t2h.errors import UserError
-from t2h.files import finite
+from t2h.files import finite, reading
 from t2h.report.axes import axis_text, duration, percent_text
 from t2h.report.charts import line_chart
 from t2h.report.material import Material, Run, distinct, read_run
@@ -25,6 +24,7 @@ from t2h.report.pictures import Picture, grid_picture, grids_of
 from t2h.report.plots import Plot, log_line, transfer_view
 from t2h.report.templates import render
 from t2h.results.table import Table, as_html, table
+from t2h.typed import from_yaml
 
 GRIDS = 24
 """Grids of a run on the page, evenly spread over its steps."""
@@ -69,8 +69,8 @@ class Progress:
     @cached_property
     def steps(self) -> int | None:
         """How many there will be, as config.yaml says; None where it does not."""
-        with suppress(yaml.YAMLError, AttributeError, TypeError):
-            number = finite(yaml.safe_load(self.run.config or "")["learning"]["steps"])
+        with suppress(UserError), reading("config.yaml", "configuration", "see the rest"):
+            number = finite(from_yaml(self.run.config or "")["learning"]["steps"])
             return None if number is None else int(number)
         return None
 
@@ -222,7 +222,7 @@ def read_all(folders: Sequence[Path]) -> list[Progress]:
         raise UserError("nothing to watch; give run folders of `t2h train`.")
     for folder in folders:
         if not folder.is_dir():
-            raise UserError(f"{folder} does not exist; give run folders of `t2h train`.")
+            raise UserError(f"{folder}: there is no such folder; give run folders of `t2h train`.")
     found = [Progress.of(folder) for folder in folders]
     runs = distinct(
         [each.run for each in found], lambda run: run.folder.resolve().parent.name, lambda run: str(run.folder)

@@ -43,8 +43,8 @@ class ClassTable:
         names, counts = entry.get("class_names") or (), entry.get("class_counts") or ()
         if not names or len(names) != len(counts):
             return None
-        if min(counts) < 0:
-            raise ValueError(f"class_counts has {min(counts)}")
+        if wrong := [count for count in counts if type(count) is not int or count < 0]:
+            raise ValueError(f"class_counts has {wrong[0]!r:.40}")
         return cls(tuple(map(str, names)), tuple(map(int, counts)))
 
 
@@ -149,7 +149,9 @@ def read_result(path: Path) -> Result:
         if content.get("format") != FORMAT:
             raise UserError(f"{path} is no result file of `t2h evaluate`.")
         if content.get("version") not in (1, VERSION):
-            raise UserError(f"{path} has version {content.get('version')}; this t2h reads 1 and {VERSION}. Update t2h.")
+            raise UserError(
+                f"{path} has version {content.get('version')!r}; this t2h reads 1 and {VERSION}. Update t2h."
+            )
         result = Result.from_dict(content, path)
         _ = result.table  # checks itself
         return result

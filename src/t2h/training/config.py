@@ -16,7 +16,7 @@ from t2h.errors import UserError, check_finite, check_known, check_numbers, chec
 from t2h.methods import MethodOptions
 from t2h.process import NoiseSchedule, Prediction, Process, RectifiedFlow, TimeDraw
 from t2h.sampling import Sampling, SamplingFlags, own_sampling
-from t2h.typed import typed
+from t2h.typed import from_yaml, typed
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class TrainConfig:
     def from_yaml(cls, text: str) -> TrainConfig:
         """The configuration of a YAML text; a `UserError` where it is none."""
         try:
-            tree = yaml.safe_load(text)
+            tree = from_yaml(text)
             if not isinstance(tree, dict):
                 raise TypeError("it is empty" if tree is None else "it holds no named entries")
             return typed(cls, _moved(tree))

@@ -60,6 +60,8 @@ def _network_of_another(config: TrainConfig, table: ImageTable, seed: int) -> tu
     given = json.dumps({**pipeline.unet.config, "_class_name": type(pipeline.unet).__name__})
     unet = build_network(_architecture(config, table, given), seed)
     weights, known = pipeline.unet.state_dict(), _known_classes(pipeline, table)
+    if not all(weight.isfinite().all() for weight in weights.values()):
+        raise UserError(f"--init {source}: its weights are no numbers: its training has diverged; give another.")
     theirs = {name: weights.pop(name) for name in label_tables(pipeline.unet)}
     for name, embedding in label_tables(unet).items():
         weights[name] = embedding.weight.detach().clone()
