@@ -6,6 +6,7 @@ import difflib
 import errno
 import functools
 import io
+import math
 import os
 import sys
 import time
