@@ -330,7 +330,7 @@ def test_a_folder_that_is_long_tailed_by_nature(table, tmp_path, capsys):
         (["--imbalance", "0.1", "--run", "a", "--keep", "0"], "keep is 0.0; it must be in (0, 1]"),
         (
             ["--imbalance", "0.1", "--run", "a", "--synthetic-weight", "0"],
-            "synthetic_weight is 0.0; it must be above 0",
+            "synthetic_weight is 0.0; it must be in (0, 1000]",
         ),
         (["--imbalance", "0.1", "--run", "a", "--fill-to", "14"], "every class has 14 images or more"),
         (["--imbalance", "0.1", "--arms", "fill"], "unknown arm 'fill'; did you mean 'filled'"),
