@@ -1,11 +1,14 @@
-"""Pictures for the notebooks: points in the plane as SVG, side by side, still or moving."""
+"""Pictures for the notebooks: points in the plane as SVG, side by side, still or moving; and pixels."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import NamedTuple
 
+from PIL import Image
 from torch import Tensor
 
 COLOURS = ("#0072b2", "#00855f", "#d55e00")  # of head, medium and tail
@@ -64,3 +67,13 @@ def _circles(dots: Dots) -> str:
                 moves += f'<animate attributeName="{name}" dur="DURATION" repeatCount="indefinite" values="{places}"/>'
         drawn.append(f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{area**0.5:.1f}">{moves}</circle>')
     return f'<g fill="{dots.colour}" fill-opacity="0.6">{"".join(drawn)}</g>'
+
+
+def photo(image: Image.Image) -> Picture:
+    """A picture of pixels."""
+    stream = BytesIO()
+    image.save(stream, "png")
+    coded, (width, height) = base64.b64encode(stream.getvalue()).decode(), image.size
+    size = f'width="{width}" height="{height}"'
+    inside = f'<image {size} href="data:image/png;base64,{coded}"/>'
+    return Picture(f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{inside}</svg>')
