@@ -137,16 +137,11 @@ def test_notices_are_collected() -> None:
 
 
 @pytest.mark.parametrize(("table", "official"), [(MAIN, OFFICIAL_MAIN), (DDPM_GEN, OFFICIAL_GEN)])
-def test_every_official_flag_is_known_and_documented(table: tuple[Flag, ...], official: set[str]) -> None:
+def test_every_official_flag_is_known_and_says_what_it_does(table: tuple[Flag, ...], official: set[str]) -> None:
     names = [flag.name for flag in table]
     assert len(names) == len(set(names))
     assert official <= set(names)
-    page = (ROOT / "docs" / "from-oc-lt.md").read_text("utf-8")
-    dead = ", ".join(f"`--{flag.name}`" for flag in table if flag.here == DEAD)
-    assert f"| {dead} | | {DEAD} |" in page
-    for flag in (flag for flag in table if flag.here != DEAD):
-        note = f": {flag.note}" if flag.note else ""
-        assert f"| `--{flag.name}` | `{' ' if flag.default == '' else flag.default}` | {flag.here}{note} |" in page
+    assert all(flag.here for flag in table)
 
 
 # --- main.py --------------------------------------------------------------------------------------------------------

@@ -60,7 +60,8 @@ class Result:
         protocol: every factor that comparable results share.
         notes: deviations from the default protocol.
         images: by w, samples of the rarest classes beside their nearest training images.
-        created, package: when, and by which version.
+        created: when.
+        package: by which version of this package.
         path: the file that it was read from.
         choice: the w of each class, where it was chosen.
     """
