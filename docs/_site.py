@@ -109,7 +109,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 def with_sections(markdown: str) -> str:
     """A long page with a list of its sections, for screens that have none beside the text."""
-    if len(markdown.split()) > LONG and len(re.findall(r"^##+ ", markdown, flags=re.MULTILINE)) > 2:
+    long = len(markdown.split()) > LONG or "\n::: " in markdown  # the latter become docstrings
+    if long and len(re.findall(r"^##+ ", markdown, flags=re.MULTILINE)) > 2:
         markdown = re.sub(r"^(# .*\n)", r"\1\n[TOC]\n\n", markdown, count=1, flags=re.MULTILINE)
     return markdown
 
