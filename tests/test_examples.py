@@ -8,7 +8,7 @@ import re
 import runpy
 import shlex
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -37,6 +37,7 @@ PAGES = ["README.md", "CONTRIBUTING.md", *sorted(p.relative_to(ROOT).as_posix() 
 RUN = {
     "README.md": ["here"],
     "docs/add-a-method.md": ["test_objective_external.py", "test_objective_external.py"],
+    "docs/data.md": ["here"],
     "docs/evaluation.md": ["here"],
     "docs/first-hour.md": ["here"],
 }
@@ -178,6 +179,16 @@ def test_every_verb_has_a_help_page(capsys):
     for verb in VERBS:
         assert verb in overview
         assert "--help" in options_of("inspect data" if verb == "inspect" else verb, capsys)
+
+
+def test_the_long_tail_from_python(cifar, tmp_path, monkeypatch):
+    (tmp_path / "data").symlink_to(cifar)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(python("docs/data.md")[0], "data.md", "exec"), names)
+    in_two_steps = names["table"].select(names["long_tail_indices"](names["table"].labels, 0.01))
+    assert len(names["tail"]) == 12_406
+    assert np.array_equal(names["tail"].images, in_two_steps.images)
 
 
 @pytest.mark.slow
