@@ -119,6 +119,11 @@ def without_numbers(file: Path) -> None:
     save_file({name: weight * np.nan for name, weight in load_file(file).items()}, file, {"format": "pt"})
 
 
+def samples_fifo(folder: Path) -> None:
+    folder.mkdir()
+    os.mkfifo(folder / "x.npz")
+
+
 def damaged_result(folder: Path) -> None:
     folder.mkdir()
     (folder / "a.json").write_text("{")
@@ -450,6 +455,7 @@ BAD: list[tuple[str, Make | None, str]] = [
     ("push me/x {run} --dry-run {at}/o", None, "is no name of a repository"),
     ("push {at}/run me/x --dry-run {at}/o", edited("results", damaged_result), "a.json is no result file"),
     ("inspect samples {at}/no", None, "no does not exist"),
+    ("inspect samples {at}/run", edited("samples", samples_fifo), "x.npz: no folder of samples, no .npz"),
     ("inspect samples {run} --per-class 0", None, "per_class is 0"),
     ("inspect samples {npz} --data {at}/d", folder("d/a"), "d/a; put some there"),
     ("inspect transfer --references 1", None, "references is 1; it must be at least 2"),
@@ -461,6 +467,12 @@ BAD: list[tuple[str, Make | None, str]] = [
     (K.replace("long-tailed", "filled") + "--run {run} --fill-to 1", None, "give a larger number"),
     (T + "--network {at}/n.json", lambda _shared, at: os.mkfifo(at / "n.json"), "neither a file nor a folder"),
     (T + "--init {at}/i", lambda _shared, at: os.mkfifo(at / "i"), "i holds no pipeline/"),
+    (T + "--objective :", None, "Empty module name"),
+    *(
+        (T + "--objective {at}/m.py:X", put("m.py", f"raise {what}"), f"m.py:X': {says}. Give module:Class")
+        for what, says in (("RuntimeError('so')", "so"), ("SystemExit(0)", "0"), ("KeyError", "KeyError"))
+    ),
+    (F.replace("classifier", "ends:f"), put("ends.py", "raise SystemExit(3)"), "features 'ends:f': SystemExit: 3"),
     (T + "--init {npz}", None, "no checkpoint at all"),
     (T + "--init {ckpt}", None, "is a network for images of 3 channel(s)"),
     (T + "--init {run} --process flow", None, "another noise schedule or prediction"),

@@ -36,6 +36,9 @@ def test_a_profile_falls_from_head_to_tail(classes: int, each: int, imbalance: f
     assert counts[0] == each
     assert list(counts) == sorted(counts, reverse=True)
     assert classes == 1 or counts[-1] == int(each * imbalance**1.0)
+    if profile == "step":
+        assert list(counts).count(each) >= max(classes // 2, 1)
+        assert classes == 1 or list(counts).count(int(each * imbalance)) >= classes - classes // 2
 
 
 @properties
@@ -46,6 +49,8 @@ def test_a_long_tail_takes_rows_of_each_class_once(sizes: list[int], imbalance: 
     wanted = np.minimum(profile_counts(sum(sizes), len(sizes), imbalance, profile), sizes)
     assert len(set(rows.tolist())) == len(rows)
     np.testing.assert_array_equal(np.bincount(labels[rows], minlength=len(sizes)), wanted)
+    one, other = (set(long_tail_indices([0] * 60, seed=each, counts=[30]).tolist()) for each in (seed, seed ^ 1))
+    assert one != other != set(range(30)) != one  # any two are the same in 1 of 10¹⁷ cases
 
 
 def exact(x: np.ndarray, references: np.ndarray, sigma: float) -> np.ndarray:

@@ -94,7 +94,7 @@ class CallableFeatures(FeatureExtractor):
         with torch.inference_mode():
             try:
                 features = self.function(unit_range(images, self.device))
-            except Exception as error:  # the function is the user's
+            except (Exception, SystemExit) as error:  # the function is the user's
                 raise UserError(f"{self.name} fails on images {tuple(images.shape)}: {_said(error)}.") from error
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(images):
             got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
@@ -103,7 +103,7 @@ class CallableFeatures(FeatureExtractor):
         return features.float()
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
@@ -114,7 +114,7 @@ def _load_callable(spec: str, device: torch.device | str) -> FeatureExtractor:
     sys.path.insert(0, here)
     try:
         module = importlib.import_module(name)
-    except Exception as error:  # the module is the user's, and its name may be anything
+    except (Exception, SystemExit) as error:  # the module is the user's, and its name may be anything
         raise UserError(f"features {spec!r}: {_said(error)}. Give module:callable, importable from here.") from error
     finally:
         sys.path.remove(here)

@@ -30,9 +30,10 @@ def load_method(name: str) -> type[Any]:
     try:
         module = _file(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
         found = getattr(module, class_name)
-    except (ImportError, AttributeError, OSError, SyntaxError) as error:
+    except (Exception, SystemExit) as error:  # the module is the user's, and its name may be anything
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"objective {name!r}: {error}. Give module:Class of an importable module, or file.py:Class."
+            f"objective {name!r}: {reason}. Give module:Class of an importable module, or file.py:Class."
         ) from error
     if not (isinstance(found, type) and issubclass(found, Method) and dataclasses.is_dataclass(found)):
         raise UserError(

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, Integer
 from t2h.data.sources.base import Request
 from t2h.data.table import ImageTable
 from t2h.errors import UserError, notice
+from t2h.files import check_kind
 
 IMAGES, LABELS = ("images", "x", "arr_0"), ("labels", "y", "arr_1")
 LARGEST_LABEL = 100_000
@@ -74,6 +75,7 @@ def entries(path: Path, wanted: Set[str]) -> dict[str, np.ndarray]:
     Raises:
         UserError: if it is no whole .npz of plain arrays, or would unpack to 200 times its size.
     """
+    check_kind(path)
     try:
         with path.open("rb") as file:
             single = file.read(6) == np.lib.format.MAGIC_PREFIX
