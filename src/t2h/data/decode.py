@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Integer, UInt8
@@ -28,7 +28,7 @@ def suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in _formats())
 
 
-def opened(item: Path | BinaryIO | str | UInt8[np.ndarray, "c h w"]) -> Image.Image:
+def opened(item: Path | BytesIO | str | UInt8[np.ndarray, "c h w"]) -> Image.Image:
     """The image, maybe only its header; reading it may still fail later."""
     if isinstance(item, np.ndarray):
         return Image.fromarray(item[0] if len(item) == 1 else np.ascontiguousarray(item.transpose(1, 2, 0)))

@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -23,7 +24,7 @@ CHUNK = 64  # images a thread takes at once
 DARK = 65  # of 255: more than 14-bit values have in 16-bit files
 _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 _ORIENTATION = 0x0112  # EXIF tag
-Items: TypeAlias = Sequence[Path | BinaryIO | str]
+Items: TypeAlias = Sequence[Path | BytesIO | str]
 
 
 @dataclass(frozen=True, eq=False)
