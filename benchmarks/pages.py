@@ -62,5 +62,5 @@ def point(entry: dict[str, Any]) -> Point:
 
 
 if __name__ == "__main__":
-    for name in ("cifar10-lt-cpu", "digits-long"):
+    for name in ("cifar10-lt-cpu", "digits-long", "w-digits", "w-fashion"):
         (FOLDER / f"{name}.html").write_text(html(name), encoding="utf-8")

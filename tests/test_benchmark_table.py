@@ -273,7 +273,7 @@ def six_digits(content):
     return json.loads(json.dumps(content), parse_float=lambda digits: f"{float(digits):.6g}")
 
 
-@pytest.mark.parametrize("name", ["digits-long", "cifar10-lt-cpu"])
+@pytest.mark.parametrize("name", ["digits-long", "cifar10-lt-cpu", "w-digits", "w-fashion"])
 def test_the_published_tables_follow_from_their_cells(name):
     """And no interval in them has zero width."""
     content = json.loads((DOCS / f"{name}.json").read_text("utf-8"))

@@ -105,13 +105,20 @@ def test_the_order_of_images_is_one_sequence(labels: list[int], q: float, world:
     if 12 <= n <= 40:
         assert (other != whole).any()
         assert (whole[:n] != whole[n : 2 * n]).any()
-    many, count = np.bincount(classes[Order(classes, seed, q).rows(0, 20_000 // n * n)]), np.bincount(classes)
-    wanted = np.where(count > 0, count**q, 0) / (count[count > 0] ** q).sum()
-    np.testing.assert_allclose(many / many.sum(), wanted, atol=0.02)  # five times the standard deviation
     if q == 1:
         for epoch in range(120 // len(labels)):
             there = whole[epoch * len(labels) : (epoch + 1) * len(labels)]
             np.testing.assert_array_equal(np.sort(there), np.arange(len(labels)))
+
+
+@settings(properties, max_examples=10)
+@given(st.lists(st.integers(0, 4), min_size=20, max_size=40), st.sampled_from([0.0, 0.5, 1.0]), SEEDS)
+def test_classes_are_drawn_as_often_as_they_are_asked(labels: list[int], q: float, seed: int) -> None:
+    classes = np.asarray(labels, np.int64)
+    count, rows = np.bincount(classes), Order(classes, seed, q).rows(0, 8_000 // len(labels) * len(labels))
+    drawn = np.bincount(classes[rows]) / len(rows)
+    wanted = np.where(count > 0, count**q, 0) / (count[count > 0] ** q).sum()
+    np.testing.assert_allclose(drawn, wanted, atol=0.03)  # five times the standard deviation
 
 
 @properties

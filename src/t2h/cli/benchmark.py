@@ -23,7 +23,7 @@ class Args:
     """
 
     plan: tyro.conf.Positional[str]
-    """A YAML file, or a built-in plan: digits, digits-long, cifar10-lt-cpu, fashion-mnist-lt-cpu, cifar10-lt,
+    """A YAML file, or a built-in plan: digits, digits-long, cifar10-lt-cpu, w-digits, w-fashion, cifar10-lt,
     paper-t2h, paper-cbdm, paper-coral, paper-cm."""
     out: Path | None = None
     """Folder of everything that is made. Default: runs/benchmark-PLAN."""
