@@ -182,7 +182,7 @@ def _ranks(chosen: Mapping[str, tuple[float | None, Mapping[int, Point]]]) -> Ra
     seeds = sorted(set.intersection(*map(set, values.values()))) if values else []
     table = np.array([[found[seed] for seed in seeds] for found in values.values()]).reshape(len(values), len(seeds))
     ranks = rankdata(table, axis=0) if table.size else table
-    taus = [float(kendalltau(a, b).statistic) for a, b in itertools.combinations(table.T, 2)]
+    taus = [float(kendalltau(a, b).statistic) for a, b in itertools.combinations(table.T if len(table) > 1 else (), 2)]
     taus = [tau for tau in taus if np.isfinite(tau)]
     return Ranks(
         tuple(seeds),
