@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -149,8 +150,10 @@ def test_image_k_of_a_class_is_the_same_whatever_is_drawn_beside_it(
 ) -> None:
     network = build_network(network_config(json.dumps(NETWORK), 4, 1, 8)).eval()
     pipeline, sampling = T2HPipeline(network, NoiseSchedule().ddim_scheduler()), Sampling(steps=2, seed=3)
-    drawn = draw_array(pipeline, Wanted(*map(np.asarray, zip(*pairs, strict=True))), sampling, batch_size, False)
+    wanted = Wanted(*map(np.asarray, zip(*pairs, strict=True)))
+    drawn = draw_array(pipeline, wanted, sampling, batch_size, False)
     for pair, image in zip(pairs, drawn, strict=True):
         alone = draw_array(pipeline, Wanted(*(np.asarray([part]) for part in pair)), sampling, 250, False)[0]
         assert np.abs(image.astype(int) - alone).max() <= 1  # other batches may round otherwise
-    assert len({image.tobytes() for image in drawn}) == len(pairs)
+    other = draw_array(pipeline, wanted, replace(sampling, seed=4), batch_size, False)
+    assert len({image.tobytes() for image in (*drawn, *other)}) == 2 * len(pairs)
