@@ -12,7 +12,7 @@ from statistics import mean
 from t2h.report.axes import Line
 from t2h.report.charts import line_chart
 from t2h.results.metrics import GROUPS
-from t2h.results.statistics import difference_by_seed
+from t2h.results.statistics import Difference
 
 DOCS = Path(__file__).parents[1] / "docs"
 TITLES = {"w-digits": "digits", "w-fashion": "Fashion-MNIST-LT"}
@@ -29,9 +29,8 @@ HEAD = (
 
 rows = [HEAD, ("---", "---", *("---:",) * (len(HEAD) - 2))]
 for name, title in TITLES.items():
-    cells = json.loads((DOCS / "benchmark" / f"{name}.json").read_text("utf-8"))["cells"]
-    done = [cell for cell in cells if "points" in cell]
-    curves = [cell["points"] for cell in done if cell["method"] == "ddpm"]
+    content = json.loads((DOCS / "benchmark" / f"{name}.json").read_text("utf-8"))
+    curves = [cell["points"] for cell in content["cells"] if cell["method"] == "ddpm" and "points" in cell]
     ws = tuple(point["w"] for point in curves[0])
     lines = [
         Line(group, group, ws, tuple(mean(curve[i][f"fid {group}"] for curve in curves) for i in range(len(ws))))
@@ -39,16 +38,19 @@ for name, title in TITLES.items():
     ]
     chart = line_chart(f"DDPM on {title}: FID of each group of classes", lines, "w", "{:g}".format, x_ticks=ws)
     (DOCS / "img" / f"{name}.svg").write_text(chart.file([(group, group) for group in GROUPS]), encoding="utf-8")
-    for method in dict.fromkeys(cell["method"] for cell in done):
-        one, each = (
-            {cell["seed"]: cell["choice"][what] for cell in done if cell["method"] == method}
-            for what in ("single", "mixture")
+    parts = {part["choice"]: part for part in content["tables"]}
+    means = {
+        (what, row["method"], entry["metric"], entry["group"]): entry["mean"]
+        for what in ("single", "mixture")
+        for row in parts[what]["rows"]
+        for entry in row["metrics"]
+    }
+    for gain in parts["mixture"]["gains"]:
+        method, own = gain["method"], Difference(**gain["own"])
+        fid, tail, copies = (
+            [f"{means[what, method, metric, group]:.{digits}f}" for what in ("single", "mixture")]
+            for metric, group, digits in (("fid", None, 2), ("fid", "tail", 2), ("memorisation", "tail", 3))
         )
-        fids = [{seed: point["fid"] for seed, point in points.items()} for points in (one, each)]
-        both = [
-            " → ".join(f"{mean(point[key] for point in points.values()):.{digits}f}" for points in (one, each))
-            for key, digits in (("fid tail", 2), ("memorisation tail", 3))
-        ]
-        means = [f"{mean(values.values()):.2f}" for values in fids]
-        rows.append((title, f"`{method}`", str(len(one)), *means, difference_by_seed(*fids).text(2), *both))
+        texts = *fid, own.text(2), " → ".join(tail), " → ".join(copies)
+        rows.append((title, f"`{method}`", str(own.n), *texts))
 print("\n".join(f"| {' | '.join(row)} |" for row in rows))

@@ -102,6 +102,13 @@ def check_unique(name: str, values: Sequence[object]) -> None:
         raise UserError(f"{name} is {' '.join(map(str, values)) or 'empty'}; give at least one, each once.")
 
 
+def check_class_names(names: Sequence[str], of: str = "") -> None:
+    """Raise a `UserError` for a name that two classes have; ``of``, such as "photos: ", stands before it."""
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{of}two classes are called {twice!r}; give each a name of its own.")
+
+
 def check_labels(what: str, labels: Any, num_classes: int) -> None:
     """Raise a `UserError` for a label of an integer array outside 0 ... num_classes - 1."""
     if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:

@@ -10,7 +10,6 @@ from t2h.benchmark.plan import Plan, Published
 from t2h.benchmark.table import Entry, Part, Row
 from t2h.results.compare import Measure
 from t2h.results.metrics import GROUPS, metric_of
-from t2h.results.statistics import Difference
 from t2h.results.table import FORMATS, Table, table
 from t2h.results.table import written as written_as
 
@@ -78,7 +77,10 @@ def _ranks(part: Part, title: str) -> Table:
 def _gains(plan: Plan, part: Part) -> Table:
     """What a w for each class is worth beside one w, and beside the other methods."""
     head = ["method", "with a w for each class", f"{plan.baseline} with a w for each class"]
-    rows = [[gain.method, *map(_fid_text, (gain.own, gain.baseline))] for gain in part.gains]
+    rows = [
+        [gain.method, *(difference_text(Entry(_FID[0], None, each)) for each in (gain.own, gain.baseline))]
+        for gain in part.gains
+    ]
     title = f"{part.data}: FID minus that of the method with one w, paired difference [95 % interval]"
     return table(head, rows, title, ["both are judged on images that did not choose their w"])
 
@@ -132,10 +134,6 @@ def spread_text(entry: Entry) -> str:
 def difference_text(entry: Entry) -> str:
     """ "-1.20 [-2.10, -0.30]", or "-1.20 (too few seeds)"."""
     return "" if entry.difference is None else entry.difference.text(metric_of(entry.measure.key).decimals)
-
-
-def _fid_text(difference: Difference | None) -> str:
-    return "" if difference is None else difference.text(metric_of("fid").decimals)
 
 
 def written(plan: Plan, parts: Sequence[Part], form: str) -> str:

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from t2h.errors import UserError, check_labels
+from t2h.errors import UserError, check_class_names, check_labels
 
 MEMORY_BUDGET = 4 << 30
 """Bytes of decoded images that are kept in memory, and on the device in training; more are decoded when needed."""
@@ -63,9 +63,7 @@ class ImageTable:
             raise UserError(f"{self.name}: images have shape {shape}; (N, C, H, W) with C = 1 or 3 is needed.")
         for text in (self.name, *self.class_names):
             check_text(text, f"the name of a class of {self.name!a}")
-        if len(set(self.class_names)) < self.num_classes:
-            twice = next(name for name in self.class_names if self.class_names.count(name) > 1)
-            raise UserError(f"{self.name}: two classes are called {twice!r}; give each a name of its own.")
+        check_class_names(self.class_names, f"{self.name}: ")
         if shape[0] != len(self.labels):
             raise UserError(f"{self.name}: {shape[0]} images but {len(self.labels)} labels; give one label per image.")
         check_labels(f"{self.name}: labels", self.labels, self.num_classes)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from t2h.errors import UserError, unknown_name
+from t2h.errors import UserError, check_class_names, unknown_name
 
 Label = int | np.integer | str
 Labels = Label | Sequence[Label] | Tensor | np.ndarray | None
@@ -43,8 +43,6 @@ def check_classes(names: Sequence[str], counts: Sequence[int] | None, k: int | N
     """Raise a `UserError` unless each of ``k`` classes has a name of its own, and a count if any are given."""
     if k is not None and len(names) != k:
         raise UserError(f"{len(names)} class names for a network of {k} classes; give one name per class.")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"two classes are called {twice!r}; give each a name of its own.")
+    check_class_names(names)
     if counts is not None and len(counts) != len(names):
         raise UserError(f"{len(names)} class names but {len(counts)} class counts; give one of each per class.")
